@@ -63,7 +63,7 @@ class RedisConfig(_Section):
     """The environment variable that holds the password; a password in the URL works too."""
     ca_file: Path | None = None
     """Trust for rediss://; the system's where unset."""
-    stall_ms: PositiveMs = 25
+    stall_ms: PositiveMs = 50
     """A lane operation that takes longer than this has the router go on over the links alone."""
 
     def resolved_url(self) -> str:

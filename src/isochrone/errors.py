@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class IsochroneError(Exception):
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.budget: Any = None
+        """Where the request's budget went, where that is known: a BudgetReport, or its view on the client."""
         if reason is not None:
             self.reason = reason
 

@@ -74,20 +74,22 @@ class NodeFrames(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., fetches: _Optional[_Iterable[int]] = ..., batches: _Optional[_Iterable[_Union[BatchDone, _Mapping]]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., drain: _Optional[bool] = ..., state: _Optional[_Union[NodeState, _Mapping]] = ..., returns: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("version_min", "version_max", "router", "name", "epoch", "mesh")
+    __slots__ = ("version_min", "version_max", "router", "name", "epoch", "mesh", "router_us")
     VERSION_MIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_MAX_FIELD_NUMBER: _ClassVar[int]
     ROUTER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     MESH_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_US_FIELD_NUMBER: _ClassVar[int]
     version_min: int
     version_max: int
     router: int
     name: str
     epoch: int
     mesh: str
-    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., router: _Optional[int] = ..., name: _Optional[str] = ..., epoch: _Optional[int] = ..., mesh: _Optional[str] = ...) -> None: ...
+    router_us: int
+    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., router: _Optional[int] = ..., name: _Optional[str] = ..., epoch: _Optional[int] = ..., mesh: _Optional[str] = ..., router_us: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("version", "node", "name", "device", "variants", "refusal")
@@ -136,16 +138,18 @@ class Latency(_message.Message):
     def __init__(self, base_us: _Optional[float] = ..., per_unit_us: _Optional[float] = ..., spread_us: _Optional[float] = ...) -> None: ...
 
 class NodeState(_message.Message):
-    __slots__ = ("claiming", "backlog_jobs", "backlog_units", "lanes")
+    __slots__ = ("claiming", "backlog_jobs", "backlog_units", "lanes", "round_trip_us")
     CLAIMING_FIELD_NUMBER: _ClassVar[int]
     BACKLOG_JOBS_FIELD_NUMBER: _ClassVar[int]
     BACKLOG_UNITS_FIELD_NUMBER: _ClassVar[int]
     LANES_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TRIP_US_FIELD_NUMBER: _ClassVar[int]
     claiming: _containers.RepeatedScalarFieldContainer[str]
     backlog_jobs: int
     backlog_units: int
     lanes: _containers.RepeatedCompositeFieldContainer[LaneState]
-    def __init__(self, claiming: _Optional[_Iterable[str]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ...) -> None: ...
+    round_trip_us: int
+    def __init__(self, claiming: _Optional[_Iterable[str]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., round_trip_us: _Optional[int] = ...) -> None: ...
 
 class LaneState(_message.Message):
     __slots__ = ("lane", "latency", "jobs", "batches", "units", "mean_units", "mean_jobs")

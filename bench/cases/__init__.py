@@ -1,0 +1,14 @@
+"""The cases of the benchmark, by name, in the order in which they run."""
+
+from collections.abc import Awaitable, Callable
+
+from bench.cases import echo, rank1, rank64, twonodes
+from bench.result import CaseResult
+from bench.runner import Runner
+
+CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
+    "echo": echo.run,
+    "rank1": rank1.run,
+    "rank64": rank64.run,
+    "twonodes": twonodes.run,
+}

@@ -1,0 +1,244 @@
+"""The load generator: a process of its own that sends one kind of request to one target, and prints JSON.
+
+    python -m bench.load --target 127.0.0.1:50051 --method /isochrone.testing.v1.Toy/Echo --closed 64
+
+Closed loop (`--closed N`): N callers, each sends its next request when its last one is answered; latency is
+from the send. Open loop (`--rate R`): requests arrive by a Poisson process whatever happens to those before
+them; latency is from the *scheduled* arrival, so a stall of the server, or of this process, is in it.
+
+After `--warmup` seconds comes a window of `--seconds`, at both ends of which the CPU time of this process, of
+those named by `--pid`, and of the whole machine is read. Messages are bytes in and bytes out, never parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import ctypes
+import gc
+import itertools
+import json
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+import numpy as np
+import uvloop
+
+from bench.cpu import machine_cpu_s, process_cpu_s
+
+_CHANNEL_OPTIONS = [
+    # Without it, channels to one target share one connection.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+]
+_QUANTILES = (*np.linspace(0, 0.98, 50), 0.99, 0.995, 0.999, 1.0)
+
+Send: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Sends the next request and waits for its answer. Raises grpc.aio.AioRpcError."""
+
+
+class Recorder:
+    """What was answered, how late, and what failed."""
+
+    def __init__(self) -> None:
+        self.recording = False
+        self.finished = 0
+        """Requests that ended, well or badly, since the start: the CPU of a window is divided by their growth."""
+        self.latencies_s: list[float] = []
+        self.lags_s: list[float] = []
+        """How long after its scheduled arrival each request was sent: this process's own lateness."""
+        self.errors: collections.Counter[str] = collections.Counter()
+
+    async def watch(self, send: Send, from_s: float) -> None:
+        """Sends one request and records it, if it began in the window. `from_s`: where its latency begins."""
+        counts = self.recording
+        if counts:
+            self.lags_s.append(time.monotonic() - from_s)
+        try:
+            await send()
+        except grpc.aio.AioRpcError as error:
+            if counts:
+                self.errors[error.code().name] += 1
+        else:
+            if counts:
+                self.latencies_s.append(time.monotonic() - from_s)
+        self.finished += 1
+
+
+async def closed_loop(send: Send, recorder: Recorder, *, callers: int, until_s: float) -> None:
+    """`callers` requests under way at any time."""
+
+    async def caller() -> None:
+        while (now_s := time.monotonic()) < until_s:
+            await recorder.watch(send, now_s)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(caller())
+
+
+async def open_loop(send: Send, recorder: Recorder, *, arrivals_s: Sequence[float]) -> None:
+    """One request at each moment, and then the wait for those that are still under way."""
+    alarm = Alarm()
+    under_way: set[asyncio.Task[None]] = set()
+    for at_s in arrivals_s:
+        if at_s > time.monotonic():
+            await alarm.at(at_s)
+        task = asyncio.create_task(recorder.watch(send, at_s))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    await asyncio.gather(*under_way)
+    alarm.close()
+
+
+def poisson_arrivals_s(rate: float, *, begin_s: float, end_s: float, seed: int) -> list[float]:
+    """Moments between two others, by a Poisson process of `rate` a second; the same for the same seed."""
+    expected = rate * (end_s - begin_s)
+    gaps_s = np.random.default_rng(seed).exponential(1 / rate, int(expected + 10 * expected**0.5 + 10))
+    moments_s = begin_s + np.cumsum(gaps_s)
+    return [float(moment_s) for moment_s in moments_s[moments_s < end_s]]
+
+
+class Alarm:
+    """Waits for a moment to some 50 µs. Timers of uvloop and asyncio are in whole milliseconds, which would
+    be in every latency; a timerfd is not. (Python has its own from 3.13.)"""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._loop = asyncio.get_running_loop()
+        self._rang: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self._fd, self._ring)
+
+    async def at(self, moment_s: float) -> None:
+        self._rang = self._loop.create_future()
+        whole_s = int(moment_s)
+        timer = struct.pack("qqqq", 0, 0, whole_s, int((moment_s - whole_s) * 1e9))  # struct itimerspec
+        absolute = 1
+        if self._libc.timerfd_settime(self._fd, absolute, timer, None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        await self._rang
+
+    def _ring(self) -> None:
+        os.read(self._fd, 8)
+        if not self._rang.done():
+            self._rang.set_result(None)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+
+async def window(recorder: Recorder, pids: dict[str, int], *, begin_s: float, end_s: float) -> dict[str, Any]:
+    """Sleeps to the window, opens it, sleeps to its end; what was used and done between the two."""
+
+    def reading() -> tuple[float, int, float, dict[str, float]]:
+        used_s = {name: process_cpu_s(pid) for name, pid in pids.items()}
+        return time.monotonic(), recorder.finished, machine_cpu_s(), used_s
+
+    await asyncio.sleep(begin_s - time.monotonic())
+    from_s, from_count, from_machine_s, from_used_s = reading()
+    recorder.recording = True
+    await asyncio.sleep(end_s - time.monotonic())
+    recorder.recording = False
+    to_s, to_count, to_machine_s, to_used_s = reading()
+    cpu_s = {name: to_used_s[name] - from_used_s[name] for name in pids}
+    return {
+        "window_s": to_s - from_s,
+        "requests": to_count - from_count,
+        "rate": (to_count - from_count) / (to_s - from_s),
+        "cpu_s": cpu_s,
+        "elsewhere_cpu_s": to_machine_s - from_machine_s - sum(cpu_s.values()),
+    }
+
+
+def summary(recorder: Recorder) -> dict[str, Any]:
+    """Latencies in milliseconds and errors by gRPC code."""
+    latencies_ms = np.array(recorder.latencies_s) * 1e3
+    lags_ms = np.array(recorder.lags_s) * 1e3
+    found: dict[str, Any] = {"answered": len(latencies_ms), "errors": dict(recorder.errors)}
+    if len(latencies_ms):
+        quantiles = np.quantile(latencies_ms, _QUANTILES)
+        found["quantiles_ms"] = [
+            [round(float(share), 4), float(value)] for share, value in zip(_QUANTILES, quantiles, strict=True)
+        ]
+        for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99), ("p999_ms", 0.999)):
+            found[name] = float(np.quantile(latencies_ms, share))
+        found["mean_ms"] = float(latencies_ms.mean())
+        found["send_lag_p99_ms"] = float(np.quantile(lags_ms, 0.99))
+    return found
+
+
+async def run(args: argparse.Namespace) -> dict[str, Any]:
+    """One measurement, ended at the latest some seconds after its window. Raises TimeoutError past that."""
+    channels = [grpc.aio.insecure_channel(args.target, options=_CHANNEL_OPTIONS) for _ in range(args.channels)]
+    methods = itertools.cycle([channel.unary_unary(args.method, None, None) for channel in channels])
+    payloads = itertools.cycle(read_payloads(args.payloads) if args.payloads else [b"x" * args.bytes])
+
+    async def send() -> None:
+        await next(methods)(next(payloads), timeout=args.timeout)
+
+    recorder = Recorder()
+    pids = {"load": os.getpid(), **{name: int(pid) for name, _, pid in (each.partition("=") for each in args.pid)}}
+    async with asyncio.timeout(args.warmup + args.seconds + 2 * args.timeout + 10):
+        await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        gc.collect()
+        gc.freeze()
+        start_s = time.monotonic()
+        begin_s, end_s = start_s + args.warmup, start_s + args.warmup + args.seconds
+        if args.closed:
+            load = closed_loop(send, recorder, callers=args.closed, until_s=end_s)
+        else:
+            arrivals_s = poisson_arrivals_s(args.rate, begin_s=start_s, end_s=end_s, seed=args.seed)
+            load = open_loop(send, recorder, arrivals_s=arrivals_s)
+        measured, _ = await asyncio.gather(window(recorder, pids, begin_s=begin_s, end_s=end_s), load)
+    await asyncio.gather(*(channel.close(None) for channel in channels))
+    return {"closed": args.closed, "offered_rate": args.rate, **measured, **summary(recorder)}
+
+
+def write_payloads(path: Path, payloads: Sequence[bytes]) -> None:
+    """Request bodies for `--payloads`, each behind its length as a little-endian uint32."""
+    path.write_bytes(b"".join(struct.pack("<I", len(payload)) + payload for payload in payloads))
+
+
+def read_payloads(path: Path) -> list[bytes]:
+    """What write_payloads wrote."""
+    data, at, payloads = path.read_bytes(), 0, []
+    while at < len(data):
+        (size,) = struct.unpack_from("<I", data, at)
+        payloads.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return payloads
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__.split("\n")[0])
+    parser.add_argument("--target", required=True, help="gRPC target")
+    parser.add_argument("--method", required=True, help="/package.Service/Method")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--closed", type=int, metavar="N", help="requests in flight")
+    mode.add_argument("--rate", type=float, metavar="R", help="requests a second, Poisson")
+    parser.add_argument("--payloads", type=Path, help="file of request bodies, sent in turn")
+    parser.add_argument("--bytes", type=int, default=2048, help="size of the one body without --payloads")
+    parser.add_argument("--channels", type=int, default=4, help="connections")
+    parser.add_argument("--warmup", type=float, default=1.0, metavar="S")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S")
+    parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="deadline of each request")
+    parser.add_argument("--seed", type=int, default=1, help="of the arrivals")
+    parser.add_argument("--pid", action="append", default=[], metavar="NAME=PID", help="process to account for")
+    args = parser.parse_args(argv)
+    json.dump(uvloop.run(run(args)), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

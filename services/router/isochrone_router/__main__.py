@@ -1,0 +1,41 @@
+"""Runs a router: one process, or several that share a port."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from isochrone.config import load_config
+from isochrone.process import Ready, run_process, run_until_signalled
+
+from isochrone_router.crew import Crew
+from isochrone_router.router import Router
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT drains it; a second one ends it at once."""
+    parser = argparse.ArgumentParser(prog="python -m isochrone_router", description="A router of an Isochrone mesh.")
+    parser.add_argument("--config", type=Path, required=True, help="the mesh's YAML file")
+    parser.add_argument("--node-address", action="append", default=[], help="a node to link, besides the file's")
+    parser.add_argument("--process", type=int, help="which of several processes this is; made by the first")
+    parser.add_argument("--ready-fd", type=int, help="file descriptor that gets a line of JSON once it serves")
+    arguments = parser.parse_args()
+
+    async def serve(ready: Ready) -> None:
+        config = load_config(arguments.config)
+        if config.router.processes > 1 and arguments.process is None:
+            crew = Crew(config, arguments.config, nodes=arguments.node_address)
+            await crew.start()
+            ready({"listen": crew.address, "admin": crew.admin_address})
+            await run_until_signalled(crew, config.router.drain_s)
+            return
+        router = Router(config, nodes=arguments.node_address, index=arguments.process or 0)
+        await router.start()
+        ready({"listen": router.address, "admin": router.admin_address})
+        await run_until_signalled(router, config.router.drain_s)
+
+    run_process(serve, log_format=lambda: load_config(arguments.config).log, ready_fd=arguments.ready_fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""How many second attempts this process may make: retries and hedges draw on one budget."""
+
+from __future__ import annotations
+
+
+class AttemptBudget:
+    """A token bucket filled by requests: `fraction` of a token each, up to `burst`.
+
+    So second attempts stay under that fraction of the load however bad things are, and a node's death, which
+    takes a few dozen requests at once, finds the bucket full.
+    """
+
+    def __init__(self, fraction: float, *, burst: float = 256.0) -> None:
+        self._fraction = fraction
+        self._burst = burst
+        self._tokens = burst
+
+    @property
+    def tokens(self) -> float:
+        return self._tokens
+
+    def earn(self) -> None:
+        """A request came in."""
+        self._tokens = min(self._burst, self._tokens + self._fraction)
+
+    def take(self) -> bool:
+        """Pays for one second attempt, if there is enough."""
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

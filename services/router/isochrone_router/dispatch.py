@@ -1,0 +1,249 @@
+"""Owns every request until it is answered: into a lane or over a link, claimed, answered, and sent again on evidence.
+
+    submitted ──► in the lane ──► claimed by a node ──► answered
+         └──────► addressed to a node ──┘
+
+A job is sent again only when its first copy is lost or late beyond doubt: the link of the node that had it broke;
+the node's own prediction has passed by a margin; Redis went away; or it is gone from the lane and nobody says that
+he has it. Whichever copy answers first is the answer; the others are cancelled and ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from google.rpc import status_pb2
+from isochrone.deadline import Clock
+from isochrone.errors import Unavailable
+from isochrone.link.node_link import NodeLink
+from isochrone.status import from_status
+from isochrone.v1 import link_pb2
+
+from isochrone_router.attempts import AttemptBudget
+from isochrone_router.flight import Flight, Flights
+from isochrone_router.lane_gate import LaneGate
+from isochrone_router.links import LaneView, LinkedNode, Links
+from isochrone_router.planner import Plan
+from isochrone_router.suspects import Suspects
+
+log = logging.getLogger(__name__)
+
+OVERDUE_S = 0.008
+"""A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
+UNHEARD_S = 0.025
+"""A node says at once that it has what was addressed to it; past this, it is asked no more."""
+
+
+class Dispatcher:
+    """Acts on plans and on what links say. Nothing here awaits on a request's behalf but its caller."""
+
+    def __init__(
+        self,
+        flights: Flights,
+        *,
+        gate: LaneGate,
+        attempts: AttemptBudget,
+        inline_bytes: int,
+        linger_from: int,
+        clock: Clock,
+    ) -> None:
+        self._flights = flights
+        self._gate = gate
+        self._attempts = attempts
+        self._inline_bytes = inline_bytes
+        self._linger_from = linger_from
+        self._clock = clock
+        self._suspects = Suspects(gate, resend=self._lost_in_lane, clock=clock)
+        self._links: Links | None = None
+        self.resent = 0
+        """Second attempts made so far."""
+        self.unaffordable = 0
+        """Second attempts that were called for and not made: the attempt budget was spent."""
+
+    def use(self, links: Links) -> None:
+        """The links are made with this dispatcher as their listener, so they come after it."""
+        self._links = links
+
+    @property
+    def views(self) -> Mapping[str, LaneView]:
+        assert self._links is not None
+        return self._links.views
+
+    def dispatch(self, flight: Flight, plan: Plan) -> None:
+        """Sends a request on its way."""
+        flight.lane = flight.job.lane = flight.ledger.lane = plan.lane
+        flight.job.attempt = flight.ledger.attempts = 1
+        self._attempts.earn()
+        self._flights.add(flight)
+        if isinstance(plan.node, LinkedNode):
+            self._address(flight, plan.node.link)
+            return
+        flight.job.epoch = self._gate.epoch
+        if len(flight.call.request) > self._inline_bytes:
+            flight.job.ticket_bytes = len(flight.call.request)
+        else:
+            flight.job.payload = flight.call.request
+        flight.member = flight.job.SerializeToString()
+        flight.ledger.submitted_s = self._clock()
+        self._suspects.watch(flight)
+        self._gate.submit(flight, linger=len(self._flights) > self._linger_from)
+
+    def finish(self, flight: Flight) -> None:
+        """The request is over, however it ended: whatever of it is still about is called back."""
+        if not self._flights.remove(flight):
+            return
+        if flight.in_lane:
+            self._suspects.forget(flight)
+            self._gate.withdraw(flight)
+        for link in flight.holders:
+            link.given -= 1
+            link.cancel(flight.id)
+        flight.holders.clear()
+
+    # What links say (LinkEvents).
+
+    def link_up(self, link: NodeLink) -> None:
+        self._refresh()
+
+    def link_changed(self, link: NodeLink) -> None:
+        if not link.takes_jobs:
+            self._suspects.suspect_all()
+        self._refresh()
+
+    def link_down(self, link: NodeLink) -> None:
+        self._refresh()
+        self._suspects.suspect_all()
+        for flight in self._flights:
+            if link in flight.holders:
+                was_last = flight.holders[-1] is link
+                flight.holders.remove(link)
+                if was_last:
+                    self._resend(flight, lost="its node is gone")
+
+    def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
+        watched = []
+        for job in jobs:
+            flight = self._flights.get(job)
+            if flight is None:
+                link.cancel(job)
+                continue
+            if flight.in_lane:
+                self._suspects.claimed(flight)
+                flight.holders.append(link)
+                link.given += 1
+            elif not flight.holders or flight.holders[-1] is not link:
+                continue  # an earlier copy; a later one is under way elsewhere
+            flight.claimed = True
+            watched.append(flight)
+        if watched:
+            overdue_s = 1.5 * finish_in_s + OVERDUE_S
+            asyncio.get_running_loop().call_later(overdue_s, self._overdue, link, watched)
+
+    def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
+        now_s = self._clock()
+        for reply in done.replies:
+            flight = self._flights.get(reply.job)
+            if flight is None:
+                continue
+            if link in flight.holders:
+                flight.holders.remove(link)
+                link.given -= 1
+            elif flight.in_lane:
+                self._suspects.forget(flight)
+                flight.claimed = True
+            ledger = flight.ledger
+            ledger.claimed_s = reply.claimed_us / 1e6
+            ledger.started_s = done.started_us / 1e6
+            ledger.computed_s = ledger.started_s + done.compute_us / 1e6
+            ledger.replied_s = now_s
+            ledger.node = link.name
+            ledger.batch = done.batch
+            ledger.units = reply.units
+            if reply.status:
+                flight.fail(from_status(status_pb2.Status.FromString(reply.status)))
+            else:
+                flight.answer(reply.payload)
+
+    def returned(self, link: NodeLink, jobs: Sequence[int]) -> None:
+        for job in jobs:
+            flight = self._flights.get(job)
+            if flight is not None and link in flight.holders:
+                flight.holders.remove(link)
+                link.given -= 1
+                self._resend(flight, lost="its node is leaving", avoid=link)
+
+    def payload_of(self, job: int) -> bytes | None:
+        flight = self._flights.get(job)
+        return None if flight is None else flight.call.request
+
+    def gate_changed(self) -> None:
+        """Redis has come or gone. What waited in lanes when it went is sent over the links, at once."""
+        assert self._links is not None
+        self._links.tell_epoch(self._gate.epoch)
+        self._refresh()
+        if not self._gate.is_up:
+            waiting = [flight for flight in self._flights if flight.in_lane]
+            self._suspects.clear()
+            for flight in waiting:
+                flight.member = b""
+                self._resend(flight, lost="Redis is away", first_copy=True)
+
+    def _refresh(self) -> None:
+        if self._links is not None:
+            self._links.refresh()
+
+    def _address(self, flight: Flight, link: NodeLink) -> None:
+        """Sends a job straight to a node."""
+        job = flight.job
+        job.epoch = self._gate.epoch
+        job.ticket_bytes = 0
+        job.payload = flight.call.request
+        flight.ledger.direct = True
+        flight.ledger.submitted_s = flight.ledger.submitted_s or self._clock()
+        flight.claimed = False
+        flight.holders.append(link)
+        link.given += 1
+        link.submit(job)
+        asyncio.get_running_loop().call_later(UNHEARD_S, self._unheard, link, flight)
+
+    def _overdue(self, link: NodeLink, flights: Iterable[Flight]) -> None:
+        """A node's own prediction has passed by a margin: what it hasn't answered goes to another, if there is one."""
+        for flight in flights:
+            if not flight.answered.done() and flight.holders and flight.holders[-1] is link:
+                self._resend(flight, lost=None, avoid=link)
+
+    def _unheard(self, link: NodeLink, flight: Flight) -> None:
+        if not flight.claimed and not flight.answered.done() and flight.holders and flight.holders[-1] is link:
+            self._resend(flight, lost=None, avoid=link)
+
+    def _lost_in_lane(self, flight: Flight) -> None:
+        flight.member = b""
+        self._resend(flight, lost="it was claimed by a node that is gone")
+
+    def _resend(
+        self, flight: Flight, *, lost: str | None, avoid: NodeLink | None = None, first_copy: bool = False
+    ) -> None:
+        """Sends a job to another node. `lost` says why no copy of it can answer any more; None: one still may.
+        `first_copy`: no node has had it yet, so this costs no extra load."""
+        if flight.answered.done():
+            return
+        assert self._links is not None
+        nodes = [
+            node
+            for node in self._links.views[flight.lane].nodes
+            if node.link is not avoid and node.link not in flight.holders
+        ]
+        affordable = bool(nodes) and (first_copy or self._attempts.take())
+        if affordable:
+            if not first_copy:
+                self.resent += 1
+                flight.job.attempt += 1
+                flight.ledger.attempts += 1
+            self._address(flight, min(nodes, key=lambda node: node.backlog_s).link)
+            return
+        if nodes:
+            self.unaffordable += 1
+        if lost is not None and not flight.holders:
+            flight.fail(Unavailable(f"{lost}, and there is no other to ask", reason="NODE_LOST"))

@@ -1,0 +1,98 @@
+"""A request under way, and the table of all that this process owns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from isochrone.config import LimitsConfig
+from isochrone.errors import IsochroneError, Overloaded
+from isochrone.ledger import Ledger
+from isochrone.link.node_link import NodeLink
+from isochrone.rpc import Call
+from isochrone.v1 import link_pb2
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One request, from its admission to its answer. Times are seconds on this process's clock."""
+
+    call: Call
+    ledger: Ledger
+    job: link_pb2.Job
+    objective_at_s: float
+    deadline_at_s: float
+    answered: asyncio.Future[bytes]
+    """Its answer's bytes, or the error it ends with."""
+    lane: str = ""
+    due: float = 0.0
+    """Its score in the lane."""
+    member: bytes = b""
+    """Its bytes in the lane, while a copy of it may be there."""
+    holders: list[NodeLink] = field(default_factory=list)
+    """Nodes that were given it or have claimed it, the latest last."""
+    claimed: bool = False
+    """Whether its latest holder has said that it has it."""
+
+    @property
+    def id(self) -> int:
+        return int(self.job.id)
+
+    @property
+    def in_lane(self) -> bool:
+        """Whether it was given to the lane and no node has said since that it has it."""
+        return bool(self.member) and not self.claimed
+
+    def answer(self, payload: bytes) -> None:
+        if not self.answered.done():
+            self.answered.set_result(payload)
+
+    def fail(self, error: IsochroneError) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+class Flights:
+    """All requests of this process, within caps of count and bytes."""
+
+    def __init__(self, limits: LimitsConfig) -> None:
+        self._limits = limits
+        self._flights: dict[int, Flight] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __iter__(self) -> Iterator[Flight]:
+        return iter(list(self._flights.values()))
+
+    def get(self, job: int) -> Flight | None:
+        return self._flights.get(job)
+
+    def refusal(self, size: int, *, retry_after_s: float) -> IsochroneError | None:
+        """Why a request of that many bytes can't be taken in now, if it can't."""
+        if len(self._flights) >= self._limits.inflight:
+            return Overloaded(
+                f"{self._limits.inflight} requests are under way here",
+                retry_after_s=retry_after_s,
+                reason="INFLIGHT_FULL",
+            )
+        if self.bytes + size > self._limits.inflight_bytes:
+            return Overloaded(
+                f"requests under way here hold {self.bytes} of {self._limits.inflight_bytes} bytes",
+                retry_after_s=retry_after_s,
+                reason="BYTES_FULL",
+            )
+        return None
+
+    def add(self, flight: Flight) -> None:
+        self._flights[flight.id] = flight
+        self.bytes += len(flight.call.request)
+
+    def remove(self, flight: Flight) -> bool:
+        """Takes it off the table; False where it was off already."""
+        if self._flights.pop(flight.id, None) is None:
+            return False
+        self.bytes -= len(flight.call.request)
+        return True

@@ -1,0 +1,244 @@
+"""The router's way into Redis: whether it is there, and jobs on their way to the lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from isochrone.deadline import Clock
+from isochrone.keys import HEARTBEAT_S, Tier
+from isochrone.lane import Entry, LaneUnavailable, RouterLanes
+from isochrone.resp import RedisLost
+from isochrone.errors import ConfigError
+
+from isochrone_router.flight import Flight
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.1, 2.0
+REFUSED_S = 2.0
+"""A Redis that is full or denies us is tried again after this."""
+PUSH_AT_ONCE = 32
+"""Jobs that go together without waiting for more."""
+
+
+class GateState(StrEnum):
+    NONE = "none"
+    UP = "up"
+    STALLED = "stalled"
+    DOWN = "down"
+
+
+class Lanes(RouterLanes, Protocol):
+    """Lanes on a connection that can be lost."""
+
+    @property
+    def lost(self) -> asyncio.Future[None]: ...
+    def close(self) -> None: ...
+    def ping(self) -> asyncio.Future[float]: ...
+
+
+OpenLanes = Callable[[], Awaitable[Lanes]]
+
+
+class LaneGate:
+    """Pushes jobs in company, watches that Redis answers, and says so when it doesn't.
+
+    `on_change` is called with the gate already in its new state. Going away bumps `epoch`: jobs left in Redis are of
+    an older one, and no node runs those.
+    """
+
+    def __init__(
+        self,
+        open_lanes: OpenLanes | None,
+        *,
+        on_change: Callable[[], None],
+        linger_s: float,
+        stall_s: float,
+        clock: Clock,
+    ) -> None:
+        self._open_lanes = open_lanes
+        self._on_change = on_change
+        self._linger_s = linger_s
+        self._stall_s = stall_s
+        self._clock = clock
+        self._lanes: Lanes | None = None
+        self._origin_s = 0.0
+        self._buffers: dict[str, list[Flight]] = defaultdict(list)
+        self._flush: asyncio.Handle | None = None
+        self._pending: dict[asyncio.Future[int], float] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._depths: dict[str, int] = defaultdict(int)
+        self._retry_s = RETRY_FIRST_S
+        self.state = GateState.DOWN if open_lanes else GateState.NONE
+        self.epoch = 1
+
+    def __repr__(self) -> str:
+        return f"<LaneGate {self.state}, epoch {self.epoch}>"
+
+    @property
+    def is_up(self) -> bool:
+        return self.state is GateState.UP
+
+    def depth(self, lane: str) -> int:
+        """Jobs waiting in a lane: counted when the last push was answered, and ours that aren't there yet."""
+        return self._depths[lane] + len(self._buffers[lane])
+
+    def submit(self, flight: Flight, *, linger: bool) -> None:
+        """Puts a job on its way to its lane; `linger` lets it wait a moment for company."""
+        flight.due = self._origin_s + flight.objective_at_s
+        buffer = self._buffers[flight.lane]
+        buffer.append(flight)
+        loop = asyncio.get_running_loop()
+        if len(buffer) >= PUSH_AT_ONCE:
+            self._push_all()
+        elif self._flush is None:
+            push = self._push_all
+            self._flush = loop.call_later(self._linger_s, push) if linger else loop.call_soon(push)
+
+    def withdraw(self, flight: Flight) -> None:
+        """Takes a job out of its lane if it is still there; nobody waits for the result."""
+        buffer = self._buffers[flight.lane]
+        if flight in buffer:
+            buffer.remove(flight)
+        elif self._lanes is not None:
+            self._lanes.remove(flight.lane, Tier.STANDARD, [flight.member])
+
+    async def present(self, lane: str, flights: Sequence[Flight]) -> list[bool]:
+        """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
+        if self._lanes is None:
+            raise LaneUnavailable("not connected")
+        async with asyncio.timeout(self._stall_s * 4):
+            return await self._lanes.present(lane, Tier.STANDARD, [flight.member for flight in flights])
+
+    async def start(self) -> None:
+        """Tries once, so that a Redis which refuses us is known before anything is promised. Raises ConfigError."""
+        if self._open_lanes is not None:
+            try:
+                await self._enter()
+            except RedisLost as error:
+                log.warning("starting without Redis, over the links alone: %s", error)
+
+    async def run(self) -> None:
+        """Comes and goes with Redis until cancelled."""
+        while self._open_lanes is not None:
+            if self._lanes is None:
+                await asyncio.sleep(self._retry_s)
+                self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+                try:
+                    await self._enter()
+                except RedisLost as error:
+                    log.debug("Redis is still away: %s", error)
+                    continue
+                except ConfigError as error:
+                    log.error("%s", error)
+                    self._retry_s = RETRY_MOST_S
+                    continue
+            await self._stay()
+
+    def close(self) -> None:
+        if self._lanes is not None:
+            self._lanes.close()
+
+    async def _enter(self) -> None:
+        """Connects, and comes in if Redis answers as promptly as a lane must."""
+        assert self._open_lanes is not None
+        lanes = await self._open_lanes()
+        try:
+            for _ in range(2):
+                async with asyncio.timeout(self._stall_s):
+                    self._origin_s = await lanes.ping() - self._clock()
+        except (LaneUnavailable, TimeoutError) as error:
+            lanes.close()
+            raise RedisLost(f"connected, but too slow: {error!r}") from error
+        self._lanes = lanes
+        self.state = GateState.UP
+        self._retry_s = RETRY_FIRST_S
+        log.info("Redis is up; jobs go through the lanes")
+        self._on_change()
+
+    async def _stay(self) -> None:
+        """While connected: follows Redis' clock, so that all routers' scores keep one origin."""
+        while (lanes := self._lanes) is not None:
+            done, _ = await asyncio.wait((lanes.lost,), timeout=HEARTBEAT_S)
+            if done:
+                self._leave(GateState.DOWN, "the connection is lost")
+            elif self._lanes is lanes:
+                try:
+                    async with asyncio.timeout(max(self._stall_s, HEARTBEAT_S)):
+                        self._origin_s = await lanes.ping() - self._clock()
+                except (LaneUnavailable, TimeoutError):
+                    if self._lanes is lanes:
+                        self._leave(GateState.STALLED, "it doesn't answer")
+
+    def _leave(self, state: GateState, why: str) -> None:
+        if self._lanes is None:
+            return
+        log.warning("Redis is %s: %s; going on over the links alone", state, why)
+        self._lanes.close()
+        self._lanes = None
+        self._pending.clear()
+        self._depths.clear()
+        self._buffers.clear()
+        self.state = state
+        self.epoch += 1
+        self._on_change()
+
+    def _push_all(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        for lane, flights in self._buffers.items():
+            if flights and self._lanes is not None:
+                self._buffers[lane] = []
+                self._push(self._lanes, lane, flights)
+                break
+        else:
+            return
+        self._push_all()
+
+    def _push(self, lanes: Lanes, lane: str, flights: Sequence[Flight]) -> None:
+        pushed = lanes.push(lane, Tier.STANDARD, [Entry(flight.due, flight.member) for flight in flights])
+        self._depths[lane] += len(flights)
+        self._pending[pushed] = self._clock()
+        pushed.add_done_callback(lambda answer: self._pushed(lanes, lane, answer))
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._look)
+
+    def _pushed(self, lanes: Lanes, lane: str, answer: asyncio.Future[int]) -> None:
+        self._pending.pop(answer, None)
+        if answer.cancelled() or lanes is not self._lanes:
+            return
+        error = answer.exception()
+        if error is None:
+            self._depths[lane] = answer.result()
+        elif not lanes.lost.done():
+            self._retry_s = REFUSED_S
+            self._leave(GateState.DOWN, str(error))
+        else:
+            self._leave(GateState.DOWN, "the connection is lost")
+
+    def _look(self) -> None:
+        """Whether the oldest push has been waiting for too long."""
+        self._watch = None
+        if not self._pending:
+            return
+        loop = asyncio.get_running_loop()
+        oldest = next(iter(self._pending))
+        age_s = self._clock() - self._pending[oldest]
+        if age_s < self._stall_s:
+            self._watch = loop.call_later(self._stall_s - age_s, self._look)
+        else:
+            # If it was this process that slept, the answer lies in the socket: read it before judging.
+            self._watch = loop.call_later(0.002, self._judge, oldest)
+
+    def _judge(self, oldest: asyncio.Future[int]) -> None:
+        self._watch = None
+        if not oldest.done() and oldest in self._pending:
+            self._leave(GateState.STALLED, f"no answer for {self._stall_s * 1e3:.0f} ms")
+        elif self._pending:
+            self._look()

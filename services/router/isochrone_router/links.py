@@ -1,0 +1,207 @@
+"""The links to all nodes of the mesh, and which lanes are safe to use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from isochrone.keys import HEARTBEAT_S
+from isochrone.link.node_link import LinkEvents, LinkState, NodeLink
+from isochrone.registry import Census, NodeRecord, Registry, RegistryUnavailable, RouterRecord
+from isochrone.v1 import link_pb2
+
+log = logging.getLogger(__name__)
+
+SILENCE_CHECK_S = 0.2
+GIVEN_UP_BEATS = 3
+"""A node not linked for so many heartbeats counts as out of reach; a new one is given the time to be dialled."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedNode:
+    """A node that can be addressed for jobs of one lane (NodeFacts)."""
+
+    link: NodeLink
+    lane: str
+
+    @property
+    def backlog_s(self) -> float:
+        # A job that weighs nothing still counts, so that equal nodes share.
+        return (self.per_job_s + 1e-6) * self.link.given
+
+    @property
+    def per_job_s(self) -> float:
+        """Predicted seconds of one more job in a batch, as heavy as they were lately."""
+        for state in self.link.report.lanes:
+            if state.lane == self.lane:
+                weight = state.mean_units / max(1.0, state.mean_jobs)
+                return float(state.latency.base_us / max(1.0, state.mean_jobs) + state.latency.per_unit_us * weight) / 1e6
+        latency = self.link.variants[self.lane].latency
+        return float(latency.base_us + latency.per_unit_us) / 1e6
+
+
+@dataclass(slots=True)
+class LaneView:
+    """One lane as this router sees it (LaneFacts)."""
+
+    lane: str
+    gate_depth: Callable[[str], int]
+    nodes: list[LinkedNode] = field(default_factory=list)
+    is_open: bool = False
+
+    @property
+    def depth(self) -> int:
+        return self.gate_depth(self.lane)
+
+
+class Links:
+    """Dials every node it hears of, beats in the registry, and keeps the lane views current.
+
+    A router uses a lane only while it is linked to every node that claims from it; a job of ours that such a node
+    claimed could not be answered. And it says in the registry that it uses a lane before it does.
+    """
+
+    def __init__(
+        self,
+        lanes: Iterable[str],
+        *,
+        hello: link_pb2.Hello,
+        events: LinkEvents,
+        addresses: Sequence[str],
+        registry: Registry | None,
+        gate_is_up: Callable[[], bool],
+        gate_depth: Callable[[str], int],
+    ) -> None:
+        self.views = {lane: LaneView(lane, gate_depth) for lane in lanes}
+        self.links: dict[str, NodeLink] = {}
+        self._hello = hello
+        self._events = events
+        self._static = tuple(addresses)
+        self._registry = registry
+        self._gate_is_up = gate_is_up
+        self._census = Census()
+        self._declared: frozenset[str] = frozenset()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unlinked_beats: Counter[int] = Counter()
+        self._again = asyncio.Event()
+        self._draining = False
+        self.changed = asyncio.Event()
+        """Set whenever a view has changed; whoever waits for that clears it."""
+
+    async def start(self) -> None:
+        """Dials the nodes known by address or from the registry."""
+        for address in self._static:
+            self._dial(address)
+        if self._registry is not None:
+            await self._beat()
+
+    async def run(self) -> None:
+        """Beats, and looks for silent nodes, until cancelled."""
+        beat_at = 0
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_CHECK_S):
+                    await self._again.wait()
+                self._again.clear()
+                beat_at = 0
+            except TimeoutError:
+                pass
+            for link in list(self.links.values()):
+                link.check_silence()
+            beat_at -= 1
+            if self._registry is not None and beat_at <= 0:
+                beat_at = int(HEARTBEAT_S / SILENCE_CHECK_S)
+                await self._beat()
+
+    async def close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def leave(self) -> None:
+        """Tells nodes and registry that nothing more will come from here."""
+        self._draining = True
+        for link in self.links.values():
+            link.drain()
+        if self._registry is not None:
+            try:
+                await self._registry.leave(self._record())
+            except RegistryUnavailable:
+                log.debug("left without telling the registry")
+
+    def refresh(self) -> None:
+        """Works out the views anew, after a link, the census or Redis has changed."""
+        linked = self._linked()
+        for lane, view in self.views.items():
+            able = [link for link in self.links.values() if link.takes_jobs and lane in link.variants]
+            view.nodes = [LinkedNode(link, lane) for link in able]
+            claimers = [link for link in able if lane in link.report.claiming]
+            usable = self._gate_is_up() and bool(claimers) and not self._out_of_reach(lane, linked)
+            if usable and lane not in self._declared:
+                self._again.set()  # the registry first; the lane opens with the beat
+            is_open = usable and lane in self._declared
+            if is_open != view.is_open:
+                log.info("lane %s: jobs go %s", lane, "through Redis" if is_open else "over the links")
+                view.is_open = is_open
+        self.changed.set()
+
+    def tell_epoch(self, epoch: int) -> None:
+        self._hello.epoch = epoch
+        for link in self.links.values():
+            link.tell_epoch(epoch)
+
+    def _dial(self, address: str) -> None:
+        if address not in self.links:
+            hello = link_pb2.Hello()
+            hello.CopyFrom(self._hello)
+            link = self.links[address] = NodeLink(address, hello=hello, events=self._events)
+            self._tasks[address] = asyncio.create_task(link.run(), name=f"link to {address}")
+
+    def _linked(self) -> set[int]:
+        return {link.node for link in self.links.values() if link.state is not LinkState.DIALLING}
+
+    def _out_of_reach(self, lane: str, linked: set[int]) -> list[NodeRecord]:
+        """Living nodes that could claim a job of ours from the lane and not answer it. Where a link can't be made,
+        it is the router that yields the lane: the node goes on claiming for those who reach it."""
+        return [
+            node
+            for node in self._census.nodes
+            if node.boot not in linked
+            and (lane in node.claims or (lane in node.lanes and self._unlinked_beats[node.boot] >= GIVEN_UP_BEATS))
+        ]
+
+    def _record(self) -> RouterRecord:
+        usable = self._gate_is_up() and not self._draining
+        linked = self._linked()
+        uses = tuple(
+            lane
+            for lane, view in self.views.items()
+            if usable and view.nodes and not self._out_of_reach(lane, linked)
+        )
+        return RouterRecord(boot=self._hello.router, name=self._hello.name, uses=uses)
+
+    async def _beat(self) -> None:
+        assert self._registry is not None
+        if self._draining:
+            return
+        record = self._record()
+        try:
+            self._census = await self._registry.beat(record)
+        except RegistryUnavailable as error:
+            log.debug("no registry: %s", error)
+            return
+        self._declared = frozenset(record.uses)
+        linked = self._linked()
+        unlinked = [node.boot for node in self._census.nodes if node.boot not in linked]
+        self._unlinked_beats = Counter({boot: self._unlinked_beats[boot] + 1 for boot in unlinked})
+        known = {node.address for node in self._census.nodes}
+        for address in known:
+            self._dial(address)
+        for address, link in list(self.links.items()):
+            if address not in known and address not in self._static and link.state is LinkState.DIALLING:
+                del self.links[address]
+                self._tasks.pop(address).cancel()
+        self.refresh()

@@ -1,0 +1,208 @@
+"""A router process: wires servicer, dispatcher, gate and links, and serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+
+import grpc
+from isochrone.config import MeshConfig
+from isochrone.deadline import Clock, monotonic
+from isochrone.errors import ConfigError
+from isochrone.keys import Keys
+from isochrone.link.version import NEWEST, OLDEST
+from isochrone.node.node import bind
+from isochrone.ports import nth
+from isochrone.redis_lane import RedisRouterLanes
+from isochrone.registry import Registry
+from isochrone.resp import RedisAddress
+from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
+from isochrone.v1 import link_pb2
+
+from isochrone_router.admin import Admin
+from isochrone_router.attempts import AttemptBudget
+from isochrone_router.dispatch import Dispatcher
+from isochrone_router.flight import Flights
+from isochrone_router.lane_gate import LaneGate
+from isochrone_router.links import Links
+from isochrone_router.margin import AnswerMargin
+from isochrone_router.servicer import Servicer
+from isochrone_router.status import RouterStatus
+
+log = logging.getLogger(__name__)
+
+FIRST_NODE_S = 5.0
+"""How long a starting router waits for its first node before it serves all the same."""
+
+
+class Router:
+    """One router process. `start` serves, `drain` leaves in order."""
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        *,
+        nodes: Sequence[str] = (),
+        index: int = 0,
+        clock: Clock = monotonic,
+    ) -> None:
+        settings = self._settings = config.router
+        self.boot = secrets.randbits(63)
+        self.name = settings.name if settings.processes == 1 else f"{settings.name}-{index}"
+        self.address = settings.listen
+        self.admin_address = nth(settings.admin, index)
+        self._config = config
+        self._clock = clock
+        self._flights = Flights(settings.limits)
+        address = RedisAddress.of(config.redis) if config.redis.resolved_url() not in ("none", "embedded") else None
+        keys = Keys(config.mesh)
+        self._registry = Registry(address, keys) if address else None
+        self.gate = LaneGate(
+            (lambda: RedisRouterLanes.open(address, keys)) if address else None,
+            on_change=self._gate_changed,
+            linger_s=settings.linger_ms / 1e3,
+            stall_s=config.redis.stall_ms / 1e3,
+            clock=clock,
+        )
+        self.dispatcher = Dispatcher(
+            self._flights,
+            gate=self.gate,
+            attempts=AttemptBudget(settings.extra_attempts),
+            inline_bytes=settings.limits.inline_bytes,
+            linger_from=settings.linger_from,
+            clock=clock,
+        )
+        hello = link_pb2.Hello(
+            version_min=OLDEST,
+            version_max=NEWEST,
+            router=self.boot,
+            name=self.name,
+            epoch=self.gate.epoch,
+            mesh=config.mesh,
+        )
+        self.links = Links(
+            {lane: None for route in config.routes.values() for lane in route.lanes},
+            hello=hello,
+            events=self.dispatcher,
+            addresses=[*settings.nodes, *nodes],
+            registry=self._registry,
+            gate_is_up=lambda: self.gate.is_up,
+            gate_depth=self.gate.depth,
+        )
+        self.dispatcher.use(self.links)
+        self._margin = AnswerMargin(settings.answer_margin_ms / 1e3)
+        self.servicer = Servicer(
+            config.routes,
+            settings,
+            boot=self.boot,
+            flights=self._flights,
+            dispatcher=self.dispatcher,
+            margin=self._margin,
+            clock=clock,
+        )
+        self._health = Health(config.routes)
+        self._admin: Admin | None = None
+        self._server: grpc.aio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Router {self.name} at {self.address}, {len(self._flights)} requests under way, {self.gate!r}>"
+
+    async def start(self) -> None:
+        """Connects and serves. Raises ConfigError where an address is taken or Redis refuses us."""
+        started_s = self._clock()
+        await self.gate.start()
+        await self.links.start()
+        for work in (self.gate.run(), self.links.run(), self._margin.run(), self._show_health()):
+            self._tasks.append(asyncio.create_task(work))
+        await self._first_node()
+        await self._serve()
+        status = RouterStatus(
+            mesh=self._config.mesh,
+            name=self.name,
+            boot=self.boot,
+            started_s=started_s,
+            routes=self._config.routes,
+            servicer=self.servicer,
+            flights=self._flights,
+            dispatcher=self.dispatcher,
+            gate=self.gate,
+            links=self.links,
+            clock=self._clock,
+        )
+        self._admin = Admin(status, is_ready=lambda: any(map(self._serves, self._config.routes)))
+        try:
+            self.admin_address = await self._admin.start(self.admin_address)
+        except OSError as error:
+            raise ConfigError(f"router.admin: can't listen on {self.admin_address}: {error}") from error
+
+    async def wait(self) -> None:
+        """Until one of its parts fails; they don't end by themselves."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def drain(self, grace_s: float) -> None:
+        """Shows that it is leaving, answers what it has, and stops; in at most `grace_s`."""
+        log.info("draining")
+        deadline_s = self._clock() + grace_s
+        await self._health.show(lambda route: False)
+        assert self._server is not None
+        # From here on gRPC takes no new connection or call, and tells clients to go elsewhere (GOAWAY).
+        await self._server.stop(max(0.0, deadline_s - self._clock()))
+        await self.links.leave()
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops at once."""
+        if self._server is not None:
+            await self._server.stop(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.links.close()
+        self.gate.close()
+        if self._registry is not None:
+            await self._registry.close()
+        if self._admin is not None:
+            await self._admin.close()
+
+    async def _serve(self) -> None:
+        # gRPC would refuse a request one byte over with words of its own; ours name the field.
+        limit = 2 * self._settings.limits.request_bytes
+        server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
+        edge = UnaryEdge(self.servicer.serve, clock=self._clock)
+        server.add_generic_rpc_handlers(tuple(edge.handlers(self._config.routes)))
+        self._health.add_to(server)
+        add_reflection(server, self._config.routes)
+        try:
+            self.address = bind(server, self._settings.listen)
+        except RuntimeError as error:
+            raise ConfigError(f"router.listen: can't listen on {self._settings.listen}: {error}") from error
+        await server.start()
+
+    async def _first_node(self) -> None:
+        """Waits a while for a node, so that the first request finds one."""
+        try:
+            async with asyncio.timeout(FIRST_NODE_S):
+                while not all(map(self._serves, self._config.routes)):
+                    self.links.changed.clear()
+                    await self.links.changed.wait()
+        except TimeoutError:
+            log.warning("no node yet for some routes; serving all the same")
+
+    async def _show_health(self) -> None:
+        while True:
+            self.links.changed.clear()
+            await self._health.show(self._serves)
+            await self.links.changed.wait()
+
+    def _serves(self, route: str) -> bool:
+        return any(self.links.views[lane].nodes for lane in self._config.routes[route].lanes)
+
+    def _gate_changed(self) -> None:
+        self.dispatcher.gate_changed()
+
+

@@ -1,0 +1,123 @@
+"""What the router knows of itself and its nodes, for people and tools."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isochrone.config import RouteConfig
+from isochrone.deadline import Clock
+
+from isochrone_router.dispatch import Dispatcher
+from isochrone_router.flight import Flights
+from isochrone_router.lane_gate import LaneGate
+from isochrone_router.links import LaneView, Links
+from isochrone_router.servicer import Servicer
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatus:
+    """Reads the live objects; keeps nothing."""
+
+    mesh: str
+    name: str
+    boot: int
+    started_s: float
+    routes: Mapping[str, RouteConfig]
+    servicer: Servicer
+    flights: Flights
+    dispatcher: Dispatcher
+    gate: LaneGate
+    links: Links
+    clock: Clock
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "mesh": self.mesh,
+            "router": {
+                "name": self.name,
+                "boot": f"{self.boot:016x}",
+                "pid": os.getpid(),
+                "uptime_s": round(self.clock() - self.started_s, 1),
+                "draining": self.servicer.draining,
+                "inflight": len(self.flights),
+                "inflight_bytes": self.flights.bytes,
+                "resent": self.dispatcher.resent,
+            },
+            "redis": {"state": self.gate.state, "epoch": self.gate.epoch},
+            "routes": [self._route(route) for route in self.routes],
+            "lanes": [self._lane(view) for view in self.dispatcher.views.values()],
+            "nodes": self._nodes(),
+        }
+
+    def node_states(self) -> Mapping[str, int]:
+        return Counter(str(link.state) for link in self.links.links.values())
+
+    def backlog_s(self, view: LaneView) -> float:
+        """Predicted seconds until the jobs waiting in a lane are done, its nodes working side by side."""
+        if not view.nodes or not view.depth:
+            return 0.0
+        per_job_s = sum(node.per_job_s for node in view.nodes) / len(view.nodes)
+        return view.depth * per_job_s / len(view.nodes)
+
+    def _route(self, route: str) -> dict[str, Any]:
+        config, stats = self.routes[route], self.servicer.stats[route]
+        lately = stats.lately()
+        return {
+            "route": route,
+            "objective_ms": config.objective_ms,
+            "target": config.target,
+            "deadline_ms": config.deadline_ms,
+            "requests": stats.requests,
+            "answered": stats.outcomes["OK"],
+            "missed": stats.requests - stats.met,
+            "errors": {code: count for code, count in stats.outcomes.items() if code != "OK"},
+            "rate_per_s": round(lately.rate, 1),
+            "p50_ms": _ms(lately.p50_s),
+            "p99_ms": _ms(lately.p99_s),
+            "attainment": None if lately.attainment is None else round(lately.attainment, 5),
+        }
+
+    def _lane(self, view: LaneView) -> dict[str, Any]:
+        states = [s for node in view.nodes for s in node.link.report.lanes if s.lane == view.lane and s.batches]
+        count = max(1, len(states))
+        return {
+            "lane": view.lane,
+            "depth": view.depth,
+            "mode": "lane" if view.is_open else "links",
+            "mean_jobs": round(sum(state.mean_jobs for state in states) / count, 2),
+            "mean_units": round(sum(state.mean_units for state in states) / count, 1),
+            "nodes": len(view.nodes),
+        }
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": link.name,
+                "boot": f"{link.node:016x}",
+                "address": link.address,
+                "device": link.welcome.device,
+                "state": link.state,
+                "lanes": sorted(link.variants),
+                "rtt_us": link.report.round_trip_us,
+                "inflight": link.given,
+                "latency": {
+                    lane.lane: {
+                        "base_us": round(lane.latency.base_us, 1),
+                        "per_unit_us": round(lane.latency.per_unit_us, 3),
+                        "spread_us": round(lane.latency.spread_us, 1),
+                    }
+                    for lane in link.report.lanes
+                },
+                "batches": sum(lane.batches for lane in link.report.lanes),
+                "jobs": sum(lane.jobs for lane in link.report.lanes),
+            }
+            for link in sorted(self.links.links.values(), key=lambda link: link.name)
+        ]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 3)

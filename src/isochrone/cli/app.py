@@ -1,0 +1,34 @@
+"""The command line's tree: which subcommands there are, in the order a newcomer meets them."""
+
+from __future__ import annotations
+
+import typer
+
+from isochrone.cli import call, check, demo, models, status, up, version
+
+_HELP = """
+A gRPC inference mesh that keeps its latency promises.
+
+[bold]isochrone demo[/] shows all of it in a minute. Then: [bold]check[/] a mesh's file, bring it [bold]up[/],
+[bold]call[/] a method, and watch its [bold]status[/].
+"""
+
+_EPILOG = "Every command has examples: [bold]isochrone call --help[/]"
+
+app = typer.Typer(
+    name="isochrone",
+    help=_HELP,
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo", epilog=demo.EPILOG)(demo.demo)
+app.command("up", epilog=up.EPILOG)(up.up)
+app.command("call", epilog=call.EPILOG)(call.call)
+app.command("status", epilog=status.EPILOG)(status.status)
+app.command("check", epilog=check.EPILOG)(check.check)
+app.add_typer(models.app, name="models")
+app.command("version")(version.version)

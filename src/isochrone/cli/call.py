@@ -1,0 +1,87 @@
+"""`isochrone call`: one request to a method of a router or a node, written and read as JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isochrone.cli.screen import err, examples, out
+
+EPILOG = examples(
+    ("which methods are there?", "isochrone call"),
+    ("what does a request look like?", "isochrone call Recsys/Rank --describe"),
+    ("a request from a file, and where its time went", "isochrone call Recsys/Rank --json @request.json --budget"),
+    ("with 20 ms to answer", "echo '{…}' | isochrone call isochrone.v1.Recsys/Rank --json - --timeout-ms 20"),
+) + (
+    "\n\n[bold]Exit code[/]  0 answered · 3 the request is wrong · 4 no such method · 5 no such variant · 6 too late · "
+    "7 cancelled · 8 overloaded · 9 nothing could answer · 10 internal error"
+)
+
+
+def call(
+    method: Annotated[
+        str | None, typer.Argument(help="Full name, or its end if that is clear. Without one: lists them.")
+    ] = None,
+    json: Annotated[str, typer.Option("--json", "-j", help="The request: JSON, @FILE, or - for stdin.")] = "{}",
+    target: Annotated[str, typer.Option("--target", "-t", help="A router or a node.")] = "127.0.0.1:50051",
+    timeout_ms: Annotated[
+        float | None, typer.Option(min=0.001, help="Deadline, where shorter than the route's.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="The model variant that must answer.")] = None,
+    budget: Annotated[bool, typer.Option("--budget", "-b", help="Show where the time went, on stderr.")] = False,
+    describe: Annotated[bool, typer.Option("--describe", "-d", help="Show what a request may hold.")] = False,
+) -> None:
+    """Send one request to a method and print the answer as JSON.
+
+    The server describes its methods itself (gRPC reflection), so this works for any service of a mesh.
+    """
+    import grpc
+
+    from isochrone.cli import reflected
+    from isochrone.cli.waterfall import Waterfall
+    from isochrone.client import SyncClient
+    from isochrone.errors import InvalidRequest, IsochroneError
+
+    text = _read(json)
+    with grpc.insecure_channel(target) as channel:
+        known = reflected.methods(channel, target=target, timeout_s=2.0)
+        if method is None:
+            for one in known:
+                out.print(one.route, soft_wrap=True)
+            return
+        found = reflected.find(known, method)
+        if describe:
+            out.print(found.template(), soft_wrap=True, markup=False)
+            return
+        if found.streams:
+            raise InvalidRequest(f"{found.route} streams; only unary methods can be called from here")
+        request = found.encode(text)
+    with SyncClient(target) as client:
+        try:
+            answer = client.call(
+                found.route, request, timeout_s=timeout_ms / 1e3 if timeout_ms else None, variant=variant
+            )
+        except IsochroneError as error:
+            if budget and (spent := getattr(error, "budget", None)) is not None:
+                err.print(Waterfall(spent.report))
+            raise
+    out.print(found.decode(answer.payload), soft_wrap=True, markup=False)
+    if budget and answer.budget is not None:
+        err.print(Waterfall(answer.budget.report))
+
+
+def _read(given: str) -> str:
+    """The text that --json means. Raises InvalidRequest for a file that can't be read."""
+    from isochrone.errors import InvalidRequest
+
+    if given == "-":
+        return sys.stdin.read()
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"--json {given}: can't be read: {error}") from None

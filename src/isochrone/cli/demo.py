@@ -1,0 +1,7 @@
+"""placeholder"""
+
+EPILOG = ""
+
+
+def demo() -> None:
+    """Show it."""

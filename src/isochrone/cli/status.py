@@ -1,0 +1,64 @@
+"""`isochrone status`: routes, lanes and nodes of a mesh as its router sees them, live."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from isochrone.cli.admin import DEFAULT_URL, fetch_status, url_of
+from isochrone.cli.screen import err, examples, out
+from isochrone.errors import Unavailable
+
+EPILOG = examples(
+    ("watch the mesh on this machine", "isochrone status"),
+    ("another router's, every 5 seconds", "isochrone status --admin 10.0.0.7:8080 --interval 5"),
+    ("the worst p99 of all routes, for a script", "isochrone status --json | jq '[.routes[].p99_ms] | max'"),
+)
+
+
+def status(
+    admin: Annotated[str, typer.Option(help="The router's admin address, as in its router.admin.")] = DEFAULT_URL,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and leave.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it once, as JSON.")] = False,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Watch a mesh: its routes against their objectives, its lanes and batches, its nodes and their latency.
+
+    Into a pipe it prints once.
+    """
+    import json
+
+    from isochrone.cli.status_view import view
+
+    base = url_of(admin)
+    if as_json:
+        print(json.dumps(fetch_status(base), indent=2))
+    elif once or not out.is_terminal:
+        out.print(view(fetch_status(base)))
+    else:
+        _watch(base, interval)
+
+
+def _watch(base: str, interval_s: float) -> None:
+    """Until Ctrl-C. A router that goes away is waited for; one that never was there is an error."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from isochrone.cli.status_view import view
+
+    shown: Any = view(fetch_status(base))
+    with Live(shown, console=out, auto_refresh=False, vertical_overflow="visible") as live:
+        try:
+            while True:
+                time.sleep(interval_s)
+                try:
+                    shown = view(fetch_status(base))
+                    live.update(shown, refresh=True)
+                except Unavailable as error:
+                    live.update(Group(shown, Text(error.message, style="bold red")), refresh=True)
+        except KeyboardInterrupt:
+            live.stop()
+            err.print()

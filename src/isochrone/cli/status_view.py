@@ -1,0 +1,155 @@
+"""The router's /status as tables. A field that an older router lacks, or a newer one has besides, does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_NONE = Text("–", style="dim")
+_GOOD = {"up", "linked", "lane"}
+_BAD = {"down", "silent", "stalled"}
+
+
+def view(status: Mapping[str, Any]) -> RenderableType:
+    """All of it, one below the other."""
+    parts: list[RenderableType] = [_headline(status), "", _routes(_list(status, "routes"))]
+    parts += ["", _lanes(_list(status, "lanes")), "", _nodes(_list(status, "nodes"))]
+    return Group(*parts)
+
+
+def _headline(status: Mapping[str, Any]) -> Text:
+    router, redis = _section(status, "router"), _section(status, "redis")
+    up_s = router.get("uptime_s")
+    head = Text.assemble(
+        (str(status.get("mesh", "mesh")), "bold"),
+        f"  router {router.get('name', '?')}",
+        f", pid {router['pid']}" if "pid" in router else "",
+        f", up {_duration(up_s)}" if _is_number(up_s) else "",
+        f", {router.get('inflight', 0)} requests under way",
+        f" ({_size(router['inflight_bytes'])})" if _is_number(router.get("inflight_bytes")) else "",
+        "  redis ",
+        _state(redis.get("state", "?")),
+    )
+    if router.get("draining"):
+        head.append("  draining", "bold yellow")
+    return head
+
+
+def _routes(routes: list[Mapping[str, Any]]) -> Table:
+    table = _table("route", "in time", "aim", "p50", "p99", "objective", "rate", "requests", "missed", "errors")
+    for route in routes:
+        attainment, target = route.get("attainment"), route.get("target")
+        kept = not (_is_number(attainment) and _is_number(target)) or attainment >= target
+        errors = _section(route, "errors")
+        table.add_row(
+            str(route.get("route", "?")),
+            Text(_percent(attainment), style="green" if kept else "bold red") if _is_number(attainment) else _NONE,
+            _percent(target) if _is_number(target) else _NONE,
+            _ms(route.get("p50_ms")),
+            _ms(route.get("p99_ms")),
+            _ms(route.get("objective_ms")),
+            _figure(route.get("rate_per_s"), "/s"),
+            _figure(route.get("requests")),
+            _figure(route.get("missed")),
+            Text(", ".join(f"{n} {code}" for code, n in errors.items()), style="red") if errors else _NONE,
+        )
+    return table
+
+
+def _lanes(lanes: list[Mapping[str, Any]]) -> Table:
+    table = _table("lane", "waiting", "requests a batch", "units a batch", "nodes", "way")
+    for lane in lanes:
+        table.add_row(
+            str(lane.get("lane", "?")),
+            _figure(lane.get("depth")),
+            _figure(lane.get("mean_jobs"), digits=1),
+            _figure(lane.get("mean_units"), digits=1),
+            _figure(_count(lane.get("nodes"))),
+            _state({"links": "over the links"}.get(lane.get("mode", "?"), lane.get("mode", "?"))),
+        )
+    return table
+
+
+def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
+    table = _table("node", "state", "device", "batches", "requests", "under way", "round trip", "latency of a batch")
+    for node in nodes:
+        latencies = _section(node, "latency")
+        fits = [f"{lane}  {_latency(fit)}" for lane, fit in latencies.items() if isinstance(fit, Mapping)]
+        table.add_row(
+            str(node.get("name", "?")),
+            _state(node.get("state", "?")),
+            str(node.get("device", "–")),
+            _figure(node.get("batches")),
+            _figure(node.get("jobs")),
+            _figure(node.get("inflight")),
+            _figure(node.get("rtt_us"), " µs"),
+            "\n".join(fits) or _NONE,
+        )
+    return table
+
+
+def _latency(fit: Mapping[str, Any]) -> str:
+    """ "0.12 ms + 7.9 µs a unit ± 40 µs"."""
+    base, unit, spread = (fit.get(key) for key in ("base_us", "per_unit_us", "spread_us"))
+    text = f"{base / 1e3:.2f} ms" if _is_number(base) else "?"
+    text += f" + {unit:.1f} µs a unit" if _is_number(unit) else ""
+    return text + (f" ± {spread:.0f} µs" if _is_number(spread) else "")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for index, column in enumerate(columns):
+        words = column in ("state", "device", "way", "errors", "latency of a batch")
+        table.add_column(column, justify="left" if index == 0 or words else "right", no_wrap=index == 0)
+    return table
+
+
+def _list(of: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    found = of.get(key)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _section(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = of.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _count(value: object) -> object:
+    """How many: of a list, its length."""
+    return len(value) if isinstance(value, list | tuple) else value
+
+
+def _figure(value: Any, unit: str = "", *, digits: int = 0) -> Text:
+    return Text(f"{value:,.{digits}f}{unit}") if _is_number(value) else _NONE
+
+
+def _ms(value: Any) -> Text:
+    return Text(f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms") if _is_number(value) else _NONE
+
+
+def _percent(value: float) -> str:
+    """Never rounded up to a promise that was not kept."""
+    return f"{int(value * 1e5 + 1e-6) / 1e3:g} %"
+
+
+def _state(value: object) -> Text:
+    word = str(value)
+    return Text(word, style="green" if word in _GOOD else "bold red" if word in _BAD else "yellow")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 1024:.0f} kB" if size_bytes < 2**20 else f"{size_bytes / 2**20:.1f} MB"

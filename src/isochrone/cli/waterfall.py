@@ -1,0 +1,120 @@
+"""One answer's budget as a waterfall in the terminal: each stage where it began, as long as it took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from isochrone.v1.budget_pb2 import BudgetReport, Stage
+
+_LABEL, _FIGURES = 12, 20
+_MAX_BAR = 80
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_COLOURS = {
+    "admit": "cyan",
+    "queue": "yellow",
+    "batch wait": "magenta",
+    "compute": "green",
+    "link": "blue",
+    "answer": "cyan",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stage on the time axis, in microseconds."""
+
+    name: str
+    start_us: int
+    spent_us: int
+
+
+def bars(report: BudgetReport) -> list[Bar]:
+    """The stages one after the other, as they happened; one that a newer router knows keeps its number."""
+    found, at_us = [], 0
+    for spent in report.stages:
+        found.append(Bar(_stage_name(spent.stage), at_us, spent.spent_us))
+        at_us += spent.spent_us
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """A renderable of a BudgetReport. The axis reaches to the objective, or to the end where that is later."""
+
+    report: BudgetReport
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        report = self.report
+        width = max(10, min(options.max_width - _LABEL - _FIGURES - 2, _MAX_BAR))
+        stages = bars(report)
+        axis_us = max(report.total_us, report.objective_us, sum(bar.spent_us for bar in stages), 1)
+        yield _headline(report)
+        for bar in stages:
+            yield _line(bar, axis_us, width, report.objective_us, _COLOURS.get(bar.name, "white"), options.ascii_only)
+        left_us = report.objective_us - report.total_us
+        if left_us > 0:
+            spare = Bar("to spare", report.total_us, left_us)
+            yield _line(spare, axis_us, width, report.objective_us, "bright_black", options.ascii_only, faint=True)
+        yield _footer(report)
+
+
+def _line(
+    bar: Bar, axis_us: int, width: int, objective_us: int, colour: str, ascii_only: bool, *, faint: bool = False
+) -> Text:
+    """One row: name, bar at its place, milliseconds, share of the objective."""
+    cell_us = axis_us / width
+    before = min(int(bar.start_us / cell_us), width - 1)
+    length = min(_drawn(bar.spent_us / cell_us, ascii_only, faint), _drawn(width - before, ascii_only, faint), key=len)
+    share = f"{100 * bar.spent_us / objective_us:4.0f} %" if objective_us else ""
+    return Text.assemble(
+        (f"{bar.name:>{_LABEL - 2}}  ", "dim" if faint else ""),
+        " " * before,
+        (length, colour),
+        " " * (width - before - len(length)),
+        (f"{bar.spent_us / 1e3:9.2f} ms", "dim" if faint else ""),
+        (f"  {share}", "dim"),
+        no_wrap=True,
+    )
+
+
+def _drawn(cells: float, ascii_only: bool, faint: bool) -> str:
+    """A bar of that many cells; what took any time at all is seen."""
+    if ascii_only or faint:
+        return ("." if faint and ascii_only else "░" if faint else "#") * max(1, round(cells))
+    eighths = max(1, round(cells * 8))
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def _headline(report: BudgetReport) -> Text:
+    verdict = ("missed", "bold red") if report.missed else ("in time", "bold green")
+    return Text.assemble(
+        (f"{report.total_us / 1e3:.2f} ms", "bold"),
+        f" of {report.objective_us / 1e3:g} ms  ",
+        verdict,
+        (f"  (deadline {report.deadline_us / 1e3:g} ms)", "dim"),
+    )
+
+
+def _footer(report: BudgetReport) -> Text:
+    parts = [part for part in (report.lane, f"on {report.node}" if report.node else "") if part]
+    if report.batch.jobs:
+        closed = f", closed by {report.batch.closed_by}" if report.batch.closed_by else ""
+        parts.append(f"batch of {_count(report.batch.jobs, 'request')}, {report.batch.units} units{closed}")
+    if report.attempts > 1:
+        parts.append(f"attempt {report.attempts}")
+    if report.direct:
+        parts.append("over the link")
+    return Text(" · ".join(parts), style="dim")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _stage_name(stage: int) -> str:
+    """STAGE_BATCH_WAIT as "batch wait"."""
+    name = Stage.Name(stage) if stage in Stage.values() else f"stage {stage}"  # type: ignore[arg-type]
+    return name.removeprefix("STAGE_").lower().replace("_", " ")

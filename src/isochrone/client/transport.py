@@ -1,0 +1,104 @@
+"""The seam under the client: one request goes out and one reply comes back, however they travel.
+
+`isochrone.client.unary` sends each request as an RPC of its own. A stream that carries many requests is
+another Transport, and nothing above this file can tell which one it has.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from isochrone.client.budget import Budget
+from isochrone.errors import InvalidRequest, IsochroneError
+
+_ROUTE = re.compile(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*/[A-Za-z_]\w*", re.ASCII)
+_VARIANT = re.compile(r"[\w.@-]+", re.ASCII)
+
+MAX_MESSAGE_BYTES = 8 * 2**20
+"""The largest request a router takes unless it is configured otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, checked and ready to be sent."""
+
+    route: str
+    """ "isochrone.v1.Recsys/Rank", with no slash before it."""
+    payload: bytes
+    timeout_s: float
+    """From the moment it is sent; over 0 and finite."""
+    variant: str | None = None
+    """The model variant that must answer it; None leaves the choice to the router."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError or TypeError for what the calling code got wrong."""
+        if not isinstance(self.payload, bytes):
+            raise TypeError(f"the request should be bytes, not {type(self.payload).__name__}")
+        if not _ROUTE.fullmatch(self.route):
+            raise ValueError(f"route should look like 'isochrone.v1.Recsys/Rank'; it is {self.route!r}")
+        if not (self.timeout_s > 0 and math.isfinite(self.timeout_s)):
+            raise ValueError(f"timeout_s should be over 0 and finite; it is {self.timeout_s}")
+        if self.variant is not None and not _VARIANT.fullmatch(self.variant):
+            raise ValueError(f"variant should look like 'ranker.fp32'; it is {self.variant!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: the answer's bytes, or the error in their place; with either, perhaps a report."""
+
+    payload: bytes
+    error: IsochroneError | None = None
+    report: bytes | None = None
+    """A serialised isochrone.v1.BudgetReport."""
+
+    def opened(self) -> Answer:
+        """The answer. Raises the error otherwise, with its `budget` set (None where no report came)."""
+        budget = Budget.from_bytes(self.report)
+        if self.error is not None:
+            self.error.budget = budget
+            raise self.error
+        return Answer(self.payload, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The bytes that a route answered, and where their budget went (None where the server did not say)."""
+
+    payload: bytes
+    budget: Budget | None
+
+
+class Transport(Protocol):
+    """Carries requests for an asyncio caller."""
+
+    async def exchange(self, request: Request) -> Reply:
+        """Sends one request and waits for its reply, at most until its timeout.
+
+        What the mesh or the network refused comes back as the reply's error. Cancelling the waiting task
+        cancels the request in the mesh. Raises RuntimeError once closed, InvalidRequest for a request that
+        is too large to be sent.
+        """
+
+    async def close(self, *, grace_s: float) -> None:
+        """Lets requests under way finish for that long, then ends them with Cancelled. Idempotent."""
+
+
+class SyncTransport(Protocol):
+    """The same for threads that block; safe to share among them."""
+
+    def exchange(self, request: Request) -> Reply: ...
+
+    def close(self) -> None: ...
+
+
+def check_size(request: Request, *, max_message_bytes: int) -> None:
+    """Raises InvalidRequest for a request over the limit.
+
+    gRPC's own refusal would be RESOURCE_EXHAUSTED, which reads as "ask again later".
+    """
+    size_bytes = len(request.payload)
+    if size_bytes > max_message_bytes:
+        raise InvalidRequest.of("request", f"is {size_bytes} bytes; at most {max_message_bytes} can be sent")

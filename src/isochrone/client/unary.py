@@ -1,0 +1,169 @@
+"""Requests as unary RPCs over one gRPC channel: the channel, its options, and what trailers say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import status_pb2
+
+from isochrone.client.transport import MAX_MESSAGE_BYTES, Reply, Request, check_size
+from isochrone.errors import Cancelled, IsochroneError
+from isochrone.status import from_code, from_status
+
+VARIANT_KEY = "isochrone-variant"
+BUDGET_KEY = "isochrone-budget-bin"
+STATUS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the mesh is and how to talk to it."""
+
+    target: str
+    """A gRPC target: "host:port", "unix:/path", "dns:///name:port"."""
+    credentials: grpc.ChannelCredentials | None = None
+    """TLS where given, plain text where not."""
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+
+    def options(self) -> list[tuple[str, int]]:
+        """The channel's options."""
+        return [
+            # The router retries, with evidence and within a budget; a second layer would multiply load.
+            ("grpc.enable_retries", 0),
+            ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            # A peer that vanished without a word is noticed, but only while somebody waits for it:
+            # servers cut off clients that ping with nothing under way.
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 0),
+            # gRPC would wait up to two minutes before it dials a restarted router again.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+        ]
+
+
+class UnaryTransport:
+    """A Transport for asyncio. Dials on first use, in the event loop that it is used from."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    async def exchange(self, request: Request) -> Reply:
+        check_size(request, max_message_bytes=self._endpoint.max_message_bytes)
+        call = self._method(request.route)(request.payload, timeout=request.timeout_s, metadata=_metadata(request))
+        try:
+            payload = await call
+            return Reply(payload, report=_find(await call.trailing_metadata(), BUDGET_KEY))
+        except grpc.aio.AioRpcError as error:
+            return _refusal(error.code(), error.details(), error.trailing_metadata())
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and (task is None or not task.cancelling()):
+                # gRPC ends its calls this way when the channel closes; nobody cancelled this task.
+                return Reply(b"", error=Cancelled("the client was closed while the request was under way"))
+            raise
+
+    async def close(self, *, grace_s: float) -> None:
+        self._closed = True
+        channel, self._channel = self._channel, None
+        self._methods.clear()
+        if channel is not None:
+            await channel.close(grace_s)
+
+    def _method(self, route: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        method = self._methods.get(route)
+        if method is None:
+            if self._closed:
+                raise RuntimeError("the client is closed")
+            if self._channel is None:
+                self._channel = self._dialled()
+            # No serialisers: bytes go through as they are.
+            method = self._methods[route] = self._channel.unary_unary(f"/{route}", None, None)
+        return method
+
+    def _dialled(self) -> grpc.aio.Channel:
+        at = self._endpoint
+        if at.credentials is None:
+            return grpc.aio.insecure_channel(at.target, options=at.options())
+        return grpc.aio.secure_channel(at.target, at.credentials, options=at.options())
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "idle" if self._channel is None else "open"
+        return f"<unary to {self._endpoint.target}, {state}>"
+
+
+class SyncUnaryTransport:
+    """A SyncTransport for threads."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        if endpoint.credentials is None:
+            self._channel = grpc.insecure_channel(endpoint.target, options=endpoint.options())
+        else:
+            self._channel = grpc.secure_channel(endpoint.target, endpoint.credentials, options=endpoint.options())
+        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    def exchange(self, request: Request) -> Reply:
+        check_size(request, max_message_bytes=self._endpoint.max_message_bytes)
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        method = self._methods.get(request.route)
+        if method is None:
+            method = self._channel.unary_unary(f"/{request.route}", None, None)
+            self._methods[request.route] = method
+        try:
+            payload, call = method.with_call(request.payload, timeout=request.timeout_s, metadata=_metadata(request))
+        except grpc.RpcError as error:
+            # What a blocking call raises is its own call object too, but no type says so.
+            failed: Any = error
+            return _refusal(failed.code(), failed.details(), failed.trailing_metadata())
+        return Reply(payload, report=_find(call.trailing_metadata(), BUDGET_KEY))
+
+    def close(self) -> None:
+        self._closed = True
+        self._channel.close()
+
+    def __repr__(self) -> str:
+        return f"<unary to {self._endpoint.target}, {'closed' if self._closed else 'open'}>"
+
+
+def _metadata(request: Request) -> tuple[tuple[str, str], ...] | None:
+    return None if request.variant is None else ((VARIANT_KEY, request.variant),)
+
+
+def _refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] | None) -> Reply:
+    """A failed RPC as a reply: the mesh's own error where it sent one, the bare code's where it didn't."""
+    number: int = code.value[0]
+    error = _sent_error(number, _find(trailers, STATUS_KEY)) or from_code(number, details or code.value[1])
+    return Reply(b"", error=error, report=_find(trailers, BUDGET_KEY))
+
+
+def _sent_error(code: int, details: bytes | None) -> IsochroneError | None:
+    if details is None:
+        return None
+    try:
+        status = status_pb2.Status.FromString(details)
+    except DecodeError:
+        return None
+    # A proxy on the way may have changed the code, and then knows better than the details it passed on.
+    return from_status(status) if status.code == code else None
+
+
+def _find(trailers: Iterable[Any] | None, key: str) -> bytes | None:
+    """A trailer's value. Trailers are pairs, of two types that share no name: asyncio's and the other."""
+    for name, value in trailers or ():
+        if name == key:
+            return value if isinstance(value, bytes) else value.encode()
+    return None

@@ -1,0 +1,204 @@
+"""The router's end of a link: dials a node, keeps the stream, and turns frames into calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import grpc
+
+from isochrone.deadline import Clock, monotonic
+from isochrone.link import version
+from isochrone.link.outbox import Outbox
+from isochrone.link.stream import CHANNEL_OPTIONS, EOF, PATH
+from isochrone.v1 import link_pb2
+
+log = logging.getLogger(__name__)
+
+SILENT_S = 0.7
+"""A node that pings every 0.2 s and hasn't been heard for this long gets nothing addressed to it."""
+REDIAL_FIRST_S, REDIAL_MOST_S = 0.05, 1.0
+
+
+class LinkState(StrEnum):
+    DIALLING = "dialling"
+    LINKED = "linked"
+    SILENT = "silent"
+    DRAINING = "draining"
+    REFUSED = "refused"
+
+
+class LinkEvents(Protocol):
+    """Who is told what comes over a link. Calls are short and never await."""
+
+    def link_up(self, link: NodeLink) -> None: ...
+    def link_down(self, link: NodeLink) -> None: ...
+    def link_changed(self, link: NodeLink) -> None: ...
+    def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None: ...
+    def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None: ...
+    def returned(self, link: NodeLink, jobs: Sequence[int]) -> None: ...
+    def payload_of(self, job: int) -> bytes | None: ...
+
+
+class NodeLink:
+    """A link to the node at one address, dialled again and again until closed."""
+
+    def __init__(
+        self, address: str, *, hello: link_pb2.Hello, events: LinkEvents, clock: Clock = monotonic
+    ) -> None:
+        self.address = address
+        self.state = LinkState.DIALLING
+        self.welcome = link_pb2.Welcome()
+        self.variants: dict[str, link_pb2.Variant] = {}
+        """What the node serves, by lane."""
+        self.report = link_pb2.NodeState()
+        """The node's last word on its lanes and backlog."""
+        self._hello = hello
+        self._events = events
+        self._clock = clock
+        self._outbox: Outbox[link_pb2.RouterFrames] = Outbox(link_pb2.RouterFrames)
+        self._heard_s = clock()
+        self._up = False
+        self.given = 0
+        """Jobs of ours that it holds, addressed or claimed."""
+
+    def __repr__(self) -> str:
+        return f"<NodeLink {self.welcome.name or '?'} at {self.address} {self.state}>"
+
+    @property
+    def name(self) -> str:
+        return self.welcome.name or self.address
+
+    @property
+    def node(self) -> int:
+        """The node's boot id; 0 before the first welcome."""
+        return int(self.welcome.node)
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a job may be addressed to it now."""
+        return self.state is LinkState.LINKED
+
+    def submit(self, job: link_pb2.Job) -> None:
+        self._outbox.frames().submits.append(job)
+
+    def cancel(self, job: int) -> None:
+        if self._up:
+            self._outbox.frames().cancels.append(job)
+
+    def tell_epoch(self, epoch: int) -> None:
+        self._hello.epoch = epoch
+        if self._up:
+            self._outbox.frames().epoch = epoch
+
+    def drain(self) -> None:
+        """Tells the node that nothing more will come."""
+        if self._up:
+            self._outbox.frames().drain = True
+
+    def check_silence(self) -> None:
+        """Marks a node that hasn't been heard of lately; called on the owner's heartbeat."""
+        if self.state is LinkState.LINKED and self._clock() - self._heard_s > SILENT_S:
+            log.warning("node %s is silent", self.name)
+            self._become(LinkState.SILENT)
+
+    async def run(self) -> None:
+        """Dials and serves the link until cancelled."""
+        wait_s = REDIAL_FIRST_S
+        while True:
+            try:
+                await self._serve_once()
+            except grpc.aio.AioRpcError as error:
+                log.debug("link to %s: %s", self.address, error.details())
+            finally:
+                was_up = self._up
+                self._went_down()
+            wait_s = REDIAL_FIRST_S if was_up else min(2 * wait_s, REDIAL_MOST_S)
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+
+    async def _serve_once(self) -> None:
+        """One connection, from Hello to its end."""
+        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as channel:
+            open_link: Any = channel.stream_stream(
+                PATH,
+                request_serializer=link_pb2.RouterFrames.SerializeToString,
+                response_deserializer=link_pb2.NodeFrames.FromString,
+            )
+            call = open_link()
+            self._hello.router_us = int(self._clock() * 1e6)
+            await call.write(link_pb2.RouterFrames(hello=self._hello))
+            first = await call.read()
+            if first is EOF or not self._accept(first):
+                return
+            writer = asyncio.create_task(self._outbox.write_all(call.write), name=f"link to {self.name}")
+            try:
+                while (frames := await call.read()) is not EOF:
+                    self._take(frames)
+            finally:
+                writer.cancel()
+                with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                    await writer
+
+    def _accept(self, first: link_pb2.NodeFrames) -> bool:
+        welcome = first.welcome
+        if welcome.refusal or version.agreed(welcome.version, welcome.version) is None:
+            reason = welcome.refusal or version.refusal("the node", welcome.version, welcome.version)
+            if self.state is not LinkState.REFUSED:
+                log.error("node at %s: %s", self.address, reason)
+            self._become(LinkState.REFUSED)
+            return False
+        self.welcome = welcome
+        self.variants = {variant.lane: variant for variant in welcome.variants}
+        self._outbox = Outbox(link_pb2.RouterFrames)
+        self._outbox.frames().epoch = self._hello.epoch
+        self._heard_s = self._clock()
+        self._up = True
+        self.given = 0
+        self.state = LinkState.LINKED
+        log.info("linked to node %s at %s", self.name, self.address)
+        self._events.link_up(self)
+        return True
+
+    def _take(self, frames: link_pb2.NodeFrames) -> None:
+        self._heard_s = self._clock()
+        if self.state is LinkState.SILENT:
+            self._become(LinkState.LINKED)
+        for claim in frames.claims:
+            self._events.claimed(self, claim.jobs, claim.finish_in_us / 1e6)
+        for job in frames.fetches:
+            data = self._events.payload_of(job)
+            self._outbox.frames().payloads.add(job=job, data=data or b"", gone=data is None)
+        for done in frames.batches:
+            self._events.batch_done(self, done)
+        if frames.returns:
+            self._events.returned(self, frames.returns)
+        if frames.HasField("ping"):
+            pong = self._outbox.frames().pong
+            pong.node_us = frames.ping.node_us
+            pong.router_us = int(self._clock() * 1e6)
+        if frames.HasField("state"):
+            changed = frames.state.claiming != self.report.claiming
+            self.report = frames.state
+            if changed:
+                self._events.link_changed(self)
+        if frames.drain and self.state is not LinkState.DRAINING:
+            self._become(LinkState.DRAINING)
+
+    def _become(self, state: LinkState) -> None:
+        self.state = state
+        self._events.link_changed(self)
+
+    def _went_down(self) -> None:
+        if not self._up:
+            return
+        self._up = False
+        self.report = link_pb2.NodeState()
+        if self.state is not LinkState.DRAINING:
+            log.warning("link to node %s is down", self.name)
+        self.state = LinkState.DIALLING
+        self._events.link_down(self)

@@ -1,0 +1,181 @@
+"""Claims jobs from the lanes for one node, and copes with Redis coming and going."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, Protocol
+
+from isochrone.batching import jobs_to_claim
+from isochrone.lane import Claimed, LaneUnavailable, NodeLanes
+from isochrone.node.intake import Intake
+from isochrone.node.served import Served
+from isochrone.resp import RedisLost
+
+log = logging.getLogger(__name__)
+
+RECONNECT_FIRST_S, RECONNECT_MOST_S = 0.05, 1.0
+
+
+class Claiming(NodeLanes, Protocol):
+    """Lanes on a connection that can be lost."""
+
+    @property
+    def lost(self) -> asyncio.Future[None]: ...
+    def close(self) -> None: ...
+
+
+OpenLanes = Callable[[], Awaitable[Claiming]]
+OrphansFound = Callable[[list[Claimed]], Awaitable[bool]]
+"""Says whether the routers of these orphans live: their jobs then go back to the lane, else they are dropped."""
+
+
+class Claimer:
+    """Holds at most one waiting and one prompt claim at a time. The node loop says when; this says how many."""
+
+    def __init__(
+        self,
+        served: Mapping[str, Served],
+        intake: Intake,
+        *,
+        open_lanes: OpenLanes | None,
+        orphans_found: OrphansFound,
+    ) -> None:
+        self._served = served
+        self._intake = intake
+        self._open_lanes = open_lanes
+        self._orphans_found = orphans_found
+        self._lanes: Claiming | None = None
+        self._allowed: frozenset[str] = frozenset()
+        self._wanted = False
+        self._waiting: asyncio.Task[None] | None = None
+        self._prompt: asyncio.Task[None] | None = None
+        self._others: set[asyncio.Task[None]] = set()
+        self.siblings: dict[str, int] = {}
+        """How many nodes claim from each lane, this one counted: an idle one leaves work for the others."""
+
+    @property
+    def connected(self) -> bool:
+        return self._lanes is not None
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Lanes it may claim from now."""
+        return self._allowed if self._lanes is not None else frozenset()
+
+    def allow(self, lanes: Collection[str]) -> None:
+        """Sets the lanes to claim from. A wait under way on others is ended."""
+        allowed = frozenset(lanes)
+        if allowed == self._allowed:
+            return
+        self._allowed = allowed
+        if self._waiting is not None:
+            self._start(self._interrupt())
+        elif self._wanted:
+            self.wait_for_work()
+
+    def wait_for_work(self) -> None:
+        """Sees to it that a job that comes up is claimed: the device is free and nothing is staged."""
+        self._wanted = True
+        if self._waiting is None and self._lanes is not None and self._allowed:
+            wants = {
+                lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1))) for lane in sorted(self._allowed)
+            }
+            self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
+
+    def claim_ahead(self) -> None:
+        """Claims the next batch while the present one is about to end."""
+        if self._prompt is None and self._lanes is not None:
+            wants = {lane: self._jobs_wanted(lane) for lane in self._allowed if self._served[lane].room > 0}
+            if wants:
+                self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
+
+    async def run(self) -> None:
+        """Keeps a connection to the lanes until cancelled. ConfigError where Redis refuses this node."""
+        wait_s = RECONNECT_FIRST_S
+        while self._open_lanes is not None:
+            try:
+                self._lanes = await self._open_lanes()
+            except RedisLost as error:
+                log.debug("no lanes: %s", error)
+                wait_s = min(2 * wait_s, RECONNECT_MOST_S)
+                await asyncio.sleep(wait_s)
+                continue
+            wait_s = RECONNECT_FIRST_S
+            log.info("claiming from the lanes")
+            if self._wanted:
+                self.wait_for_work()
+            try:
+                await asyncio.shield(self._lanes.lost)
+            finally:
+                self._lanes.close()
+                self._lanes = None
+            log.warning("the lanes are out of reach; jobs come over the links")
+
+    async def close(self) -> None:
+        """Claims nothing more; what was claimed at this moment is still staged."""
+        self._allowed = frozenset()
+        if self._waiting is not None:
+            await self._interrupt()
+        tasks = [task for task in (self._waiting, self._prompt, *self._others) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    def _jobs_wanted(self, lane: str) -> int:
+        served = self._served[lane]
+        return jobs_to_claim(room_units=served.room, mean_units=served.mean_weight, most=served.model.batch_jobs)
+
+    async def _wait(self, lanes: Claiming, wants: Mapping[str, int]) -> None:
+        try:
+            claimed = await lanes.wait(wants)
+        except LaneUnavailable:
+            lanes.close()
+            claimed = []
+        finally:
+            self._waiting = None
+        self._wanted = not claimed
+        self._stage(claimed)
+        if self._wanted and lanes is self._lanes:
+            self.wait_for_work()
+
+    async def _claim(self, lanes: Claiming, wants: Mapping[str, int]) -> None:
+        try:
+            claimed = await lanes.claim(wants)
+        except LaneUnavailable:
+            lanes.close()
+            claimed = []
+        finally:
+            self._prompt = None
+        self._stage(claimed)
+
+    async def _interrupt(self) -> None:
+        if self._lanes is not None:
+            try:
+                await self._lanes.interrupt()
+            except LaneUnavailable:
+                self._lanes.close()
+
+    def _stage(self, claimed: list[Claimed]) -> None:
+        orphans = self._intake.from_lanes(claimed) if claimed else []
+        if orphans:
+            # Claim no more from there until it is known who they are.
+            self._allowed -= {orphan.lane for orphan in orphans}
+            self._start(self._settle_orphans(orphans))
+
+    async def _settle_orphans(self, orphans: list[Claimed]) -> None:
+        """A job is neither lost nor passed round in circles: back into the lane, for a node that has the link."""
+        if not await self._orphans_found(orphans):
+            log.warning("dropped %d jobs of routers that are no more", len(orphans))
+            return
+        lanes = self._lanes
+        if lanes is not None:
+            try:
+                await lanes.put_back(orphans)
+            except LaneUnavailable:
+                lanes.close()  # their router sends them again, since Redis is gone for it too
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)

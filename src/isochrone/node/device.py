@@ -1,0 +1,84 @@
+"""The device: runs forward calls one at a time, beside the event loop, and keeps a bad member from its batch-mates."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from isochrone.deadline import Clock
+from isochrone.errors import DeadlineExceeded, Internal, IsochroneError
+from isochrone.model import Model
+from isochrone.node.staging import Outcome, StagedJob
+
+log = logging.getLogger(__name__)
+
+INLINE_S = 0.0004
+"""A batch expected to be done sooner runs on the event loop itself: a thread's hand-over would cost as much."""
+EXPIRED_BY_S = 0.001
+"""No forward call starts with a job that has expired by more."""
+
+
+class Device:
+    """One accelerator, or the cores given to this process: one forward call at a time."""
+
+    def __init__(self, name: str, *, clock: Clock) -> None:
+        self.name = name
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
+
+    def run(
+        self, model: Model, jobs: Sequence[StagedJob], *, expected_s: float
+    ) -> asyncio.Future[tuple[list[Outcome], float, float]]:
+        """Runs one batch. Gives an outcome for each job, when the forward call began, and how long it took."""
+        loop = asyncio.get_running_loop()
+        if expected_s < INLINE_S:
+            done: asyncio.Future[tuple[list[Outcome], float, float]] = loop.create_future()
+            done.set_result(self._run(model, jobs))
+            return done
+        return loop.run_in_executor(self._thread, self._run, model, jobs)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _run(self, model: Model, jobs: Sequence[StagedJob]) -> tuple[list[Outcome], float, float]:
+        began_s = self._clock()
+        outcomes = self._split(model, jobs, began_s=began_s)
+        return outcomes, began_s, self._clock() - began_s
+
+    def _split(self, model: Model, jobs: Sequence[StagedJob], *, began_s: float) -> list[Outcome]:
+        """The batch's outcomes; where its forward call raises, halves are run until the culprit stands alone."""
+        now_s = self._clock()
+        if now_s > began_s:
+            expired = [job for job in jobs if now_s > job.deadline_s + EXPIRED_BY_S]
+            if expired:
+                late = [Outcome(job, error=DeadlineExceeded("expired before its batch ran")) for job in expired]
+                alive = [job for job in jobs if now_s <= job.deadline_s + EXPIRED_BY_S]
+                return late + (self._split(model, alive, began_s=now_s) if alive else [])
+        try:
+            outputs = model.forward([job.item for job in jobs])
+            if len(outputs) != len(jobs):
+                raise ValueError(f"forward answered {len(outputs)} items for {len(jobs)}")
+        except Exception as error:
+            if len(jobs) == 1:
+                return [Outcome(jobs[0], error=incident(f"{model.variant}: forward raised", error))]
+            log.warning("%s: forward of %d jobs raised %r; running its halves", model.variant, len(jobs), error)
+            half = len(jobs) // 2
+            halves = (jobs[:half], jobs[half:])
+            return [outcome for part in halves for outcome in self._split(model, part, began_s=began_s)]
+        return [self._encoded(model, job, output) for job, output in zip(jobs, outputs, strict=True)]
+
+    def _encoded(self, model: Model, job: StagedJob, output: object) -> Outcome:
+        try:
+            return Outcome(job, payload=model.encode(job.item, output))
+        except Exception as error:
+            return Outcome(job, error=incident(f"{model.variant}: encode raised", error))
+
+
+def incident(what: str, error: BaseException) -> IsochroneError:
+    """Logs a fault under a new id, which is all that the caller gets to see."""
+    number = secrets.token_hex(8)
+    log.error("incident %s: %s", number, what, exc_info=error)
+    return Internal(number)

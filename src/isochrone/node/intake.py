@@ -1,0 +1,210 @@
+"""Turns what arrives at a node, from a lane, a link or a caller of its own, into staged jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from google.protobuf.message import DecodeError
+
+from isochrone.deadline import Clock
+from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError
+from isochrone.lane import Claimed
+from isochrone.link.router_link import RouterLink
+from isochrone.node.device import incident
+from isochrone.node.link_caller import LinkCaller
+from isochrone.node.served import Served
+from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob
+from isochrone.v1 import link_pb2
+
+ENVELOPE_VERSION = 1
+
+
+class Intake:
+    """The node's front door. Everything that can be refused is refused here, before it costs compute."""
+
+    def __init__(
+        self, served: Mapping[str, Served], *, clock: Clock, busy_until_s: Callable[[], float]
+    ) -> None:
+        self._served = served
+        self._clock = clock
+        self._busy_until_s = busy_until_s
+        self._callers: dict[int, LinkCaller] = {}
+        self._seen = Seen()
+        self._fetches: dict[JobKey, asyncio.Task[None]] = {}
+        self.leaving = False
+
+    @property
+    def links(self) -> Iterable[RouterLink]:
+        return [caller.link for caller in self._callers.values()]
+
+    @property
+    def fetching(self) -> int:
+        """Jobs whose payload is on its way."""
+        return len(self._fetches)
+
+    def is_linked(self, router: int) -> bool:
+        return router in self._callers
+
+    def link_up(self, link: RouterLink) -> None:
+        self._callers[link.router] = LinkCaller(link)
+
+    def link_down(self, link: RouterLink) -> None:
+        """Nobody waits for that router's jobs any more."""
+        caller = self._callers.get(link.router)
+        if caller is None or caller.link is not link:
+            return  # it has dialled anew already
+        del self._callers[link.router]
+        for key, task in list(self._fetches.items()):
+            if key.owner == link.router:
+                task.cancel()
+        for served in self._served.values():
+            served.staging.take([job for job in served.staging.jobs if job.reply_to is caller])
+        self._seen.forget_owner(link.router)
+
+    def from_lanes(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """Stages jobs claimed from lanes. Gives back those whose router this node has no link to."""
+        orphans: list[Claimed] = []
+        accepted: dict[LinkCaller, list[link_pb2.Job]] = defaultdict(list)
+        for claim in claimed:
+            try:
+                job = link_pb2.Job.FromString(claim.entry.member)
+            except DecodeError:
+                continue  # not written by a router of ours; nobody waits for it
+            caller = self._callers.get(job.router)
+            if caller is None:
+                orphans.append(claim)
+            elif job.epoch >= caller.link.epoch:
+                accepted[caller].append(job)
+        for caller, jobs in accepted.items():
+            self._accept(caller, jobs)
+        return orphans
+
+    def from_link(self, link: RouterLink, jobs: Sequence[link_pb2.Job]) -> None:
+        """Stages jobs addressed to this node."""
+        caller = self._callers.get(link.router)
+        if caller is None:
+            return
+        here = [job for job in jobs if job.lane in self._served and not self.leaving]
+        if len(here) < len(jobs):
+            link.return_jobs([job.id for job in jobs if job.lane not in self._served or self.leaving])
+        self._accept(caller, here)
+
+    def from_caller(
+        self, served: Served, route: str, payload: bytes, *, key: JobKey, reply_to: ReplyTo, deadline_s: float
+    ) -> None:
+        """Stages a call of this node's own API."""
+        self._stage(
+            served,
+            route,
+            payload,
+            key=key,
+            attempt=1,
+            reply_to=reply_to,
+            objective_s=deadline_s,
+            deadline_s=deadline_s,
+        )
+
+    def cancel(self, owner: int, jobs: Iterable[int]) -> None:
+        """Forgets jobs whose callers have gone; one that is running stays, and its answer is ignored."""
+        for job in jobs:
+            key = JobKey(owner, job)
+            fetch = self._fetches.get(key)
+            if fetch is not None:
+                fetch.cancel()
+            for served in self._served.values():
+                if served.staging.cancel(key) is not None:
+                    break
+
+    def _accept(self, caller: LinkCaller, jobs: Sequence[link_pb2.Job]) -> None:
+        """Stages what is new of a router's jobs, and tells it that they are here and when they will be done."""
+        fresh = [job for job in jobs if self._seen.is_new(JobKey(job.router, job.id))]
+        if not fresh:
+            return
+        work_s: dict[str, float] = {}
+        for job in fresh:
+            self._admit(caller, job)
+            if job.lane in self._served:
+                served = self._served[job.lane]
+                work_s[job.lane] = served.latency.current.of(served.staging.units + (job.weight or 1))
+        now_s = self._clock()
+        finish_in_s = max(0.0, self._busy_until_s() - now_s) + sum(work_s.values())
+        caller.link.claim([job.id for job in fresh], finish_in_s)
+
+    def _admit(self, caller: LinkCaller, job: link_pb2.Job) -> None:
+        key = JobKey(job.router, job.id)
+        served = self._served.get(job.lane)
+        if job.version != ENVELOPE_VERSION or served is None:
+            caller.fail(key, job, Internal("unreadable-envelope"), now_s=self._clock())
+            return
+        deadline_s = caller.link.to_ours_s(job.deadline_us)
+        if self._clock() >= deadline_s:
+            error = DeadlineExceeded("expired while it waited in the lane; it was not run")
+            caller.fail(key, job, error, now_s=self._clock())
+            return
+        if job.ticket_bytes:
+            task = asyncio.create_task(self._fetch(caller, served, job, key), name=f"fetch {key.job}")
+            self._fetches[key] = task
+            task.add_done_callback(lambda _: self._fetches.pop(key, None))
+            return
+        self._stage_job(caller, served, job, key, job.payload)
+
+    async def _fetch(self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey) -> None:
+        """Brings a large request's bytes over the link. Cancelled when its caller goes."""
+        payload = await caller.link.fetch(job.id)
+        if payload is not None:
+            self._stage_job(caller, served, job, key, payload)
+
+    def _stage_job(
+        self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey, payload: bytes
+    ) -> None:
+        self._stage(
+            served,
+            job.route,
+            payload,
+            key=key,
+            attempt=job.attempt,
+            reply_to=caller,
+            objective_s=caller.link.to_ours_s(job.objective_us),
+            deadline_s=caller.link.to_ours_s(job.deadline_us),
+        )
+
+    def _stage(
+        self,
+        served: Served,
+        route: str,
+        payload: bytes,
+        *,
+        key: JobKey,
+        attempt: int,
+        reply_to: ReplyTo,
+        objective_s: float,
+        deadline_s: float,
+    ) -> None:
+        staged = StagedJob(
+            key=key,
+            attempt=attempt,
+            reply_to=reply_to,
+            item=None,
+            units=0,
+            objective_s=objective_s,
+            deadline_s=deadline_s,
+            claimed_s=self._clock(),
+        )
+        try:
+            staged.item = served.model.decode(route, payload)
+            staged.units = served.model.weigh(staged.item)
+            if staged.units > served.model.max_units:
+                raise InvalidRequest.of(
+                    "request",
+                    f"has {staged.units} {served.model.unit}; at most {served.model.max_units} are taken at once",
+                )
+        except IsochroneError as error:
+            reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=error)])
+            return
+        except Exception as error:
+            fault = incident(f"{served.model.variant}: decode raised", error)
+            reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=fault)])
+            return
+        served.staging.add(staged)

@@ -1,0 +1,113 @@
+"""The node loop: claim, close, forward, reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from isochrone.batching import Closing
+from isochrone.deadline import Clock
+from isochrone.errors import DeadlineExceeded
+from isochrone.node.claimer import Claimer
+from isochrone.node.device import Device
+from isochrone.node.served import Served
+from isochrone.node.staging import Outcome, Ran, ReplyTo, StagedJob
+
+CLAIM_LEAD_S = 0.001
+"""The next batch is claimed this long before the running one is expected to end."""
+
+
+class NodeLoop:
+    """Keeps one device busy with the most urgent work there is."""
+
+    def __init__(
+        self,
+        served: Mapping[str, Served],
+        *,
+        claimer: Claimer,
+        device: Device,
+        filled: asyncio.Event,
+        clock: Clock,
+    ) -> None:
+        self._served = served
+        self._claimer = claimer
+        self._device = device
+        self._filled = filled
+        self._clock = clock
+        self._leaving = False
+        self.busy_until_s = 0.0
+        """When the running batch is expected to end; in the past when the device is free."""
+
+    async def run(self) -> None:
+        """Steps until told to leave and nothing is left to do."""
+        while not self._leaving or any(served.staging for served in self._served.values()):
+            await self._step()
+
+    def leave(self) -> None:
+        """Lets `run` return once what is staged has been answered."""
+        self._leaving = True
+        self._filled.set()
+
+    async def _step(self) -> None:
+        served = await self._next()
+        if served is None:
+            return
+        closing = served.policy.close(served.staging.jobs, now_s=self._clock(), latency=served.latency.current)
+        served.staging.take(closing.run)
+        served.staging.take(closing.drop)
+        if closing.drop:
+            self._give_up(served, closing.drop)
+        if closing.run:
+            await self._forward(served, closing)
+
+    async def _next(self) -> Served | None:
+        """The lane with the most urgent staged job; waits for one, but not past being told to leave."""
+        self._filled.clear()
+        staged = [served for served in self._served.values() if served.staging]
+        if not staged:
+            if not self._leaving:
+                self._claimer.wait_for_work()
+                await self._filled.wait()
+            return None
+        return min(staged, key=lambda served: served.staging.most_urgent_s)
+
+    async def _forward(self, served: Served, closing: Closing[StagedJob]) -> None:
+        jobs = closing.run
+        units = sum(job.units for job in jobs)
+        expected_s = served.latency.current.of(units)
+        self.busy_until_s = self._clock() + expected_s
+        running = self._device.run(served.model, jobs, expected_s=expected_s)
+        if not running.done():
+            await asyncio.wait((running,), timeout=max(0.0, expected_s - CLAIM_LEAD_S))
+            if not running.done() and not self._leaving:
+                self._claimer.claim_ahead()
+        else:
+            await asyncio.sleep(0)  # it ran on the event loop: let the others have their turn
+        outcomes, started_s, compute_s = await running
+        if all(outcome.error is None for outcome in outcomes):
+            served.ran(jobs=len(jobs), units=units, compute_s=compute_s)
+        self._reply(
+            Ran(
+                lane=served.lane,
+                started_s=started_s,
+                compute_s=compute_s,
+                jobs=len(jobs),
+                units=units,
+                closed_by=closing.closed_by,
+            ),
+            outcomes,
+        )
+
+    def _give_up(self, served: Served, jobs: Sequence[StagedJob]) -> None:
+        """Tells the callers of jobs that can't be done in time, without spending the device on them."""
+        error = DeadlineExceeded("would have been answered too late; it was not run")
+        ran = Ran(lane=served.lane, started_s=self._clock())
+        self._reply(ran, [Outcome(job, error=error) for job in jobs])
+
+    def _reply(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
+        by_caller: dict[ReplyTo, list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            by_caller[outcome.job.reply_to].append(outcome)
+        for caller, theirs in by_caller.items():
+            caller.settle(ran, theirs)

@@ -1,0 +1,259 @@
+"""A node: one process that serves some variants on one device to all routers of a mesh."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from isochrone.config import RedisConfig
+from isochrone.deadline import Clock, monotonic
+from isochrone.keys import Keys
+from isochrone.link import version
+from isochrone.link.router_link import RouterLink
+from isochrone.link.stream import EOF, METHOD, SERVICE
+from isochrone.model import Model
+from isochrone.node.claimer import Claimer
+from isochrone.node.device import Device
+from isochrone.node.intake import Intake
+from isochrone.node.loop import NodeLoop
+from isochrone.node.membership import Membership
+from isochrone.node.own_api import OwnApi
+from isochrone.node.served import Served
+from isochrone.redis_lane import RedisNodeLanes
+from isochrone.registry import Census, NodeRecord, Registry
+from isochrone.resp import RedisAddress
+from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
+from isochrone.v1 import link_pb2
+
+log = logging.getLogger(__name__)
+
+
+class Node:
+    """Wires intake, claimer, loop and server. `start` loads the models and serves; `drain` ends it in order."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        name: str,
+        mesh: str,
+        device: str,
+        listen: str,
+        advertise: str | None = None,
+        redis: RedisConfig | None = None,
+        clock: Clock = monotonic,
+    ) -> None:
+        self.name = name
+        self.boot = secrets.randbits(63)
+        self.address = listen
+        self._models = models
+        self._mesh = mesh
+        self._listen = listen
+        self._advertise = advertise
+        self._redis = redis
+        self._clock = clock
+        self._filled = asyncio.Event()
+        self._device = Device(device, clock=clock)
+        self._served: dict[str, Served] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server: grpc.aio.Server | None = None
+        self._membership: Membership | None = None
+        self._registry: Registry | None = None
+        self._draining = False
+
+    def __repr__(self) -> str:
+        staged = sum(len(served.staging) for served in self._served.values())
+        return f"<Node {self.name} at {self.address}, {staged} jobs staged>"
+
+    async def start(self) -> None:
+        """Loads and warms up the models, then serves. Raises ConfigError where that can't be."""
+        loop = asyncio.get_running_loop()
+        for model in self._models:
+            served = await loop.run_in_executor(None, self._warm_up, model)
+            self._served[served.lane] = served
+            line = served.latency.current
+            log.info(
+                "%s: %.0f µs + %.2f µs per unit of %s",
+                *(served.lane, line.base_s * 1e6, line.per_unit_s * 1e6, served.model.unit),
+            )
+        self._intake = Intake(self._served, clock=self._clock, busy_until_s=lambda: self._loop.busy_until_s)
+        address = None
+        if self._redis is not None and self._redis.resolved_url() != "none":
+            address = RedisAddress.of(self._redis)
+        keys = Keys(self._mesh)
+        self._claimer = Claimer(
+            self._served,
+            self._intake,
+            open_lanes=(lambda: RedisNodeLanes.open(address, keys)) if address else None,
+            orphans_found=self._orphans_found,
+        )
+        self._loop = NodeLoop(
+            self._served, claimer=self._claimer, device=self._device, filled=self._filled, clock=self._clock
+        )
+        await self._serve()
+        if address is not None:
+            self._registry = Registry(address, keys)
+            self._membership = Membership(
+                self._registry,
+                self._intake,
+                record=NodeRecord(
+                    boot=self.boot,
+                    name=self.name,
+                    address=self._advertise or self.address,
+                    device=self._device.name,
+                    lanes=tuple(self._served),
+                    claims=(),
+                ),
+                claims=lambda: self._claimer.allowed,
+                allow=self._allow,
+            )
+            self._start_task(self._membership.run(), "membership")
+            self._start_task(self._claimer.run(), "claimer")
+        self._start_task(self._loop.run(), "node loop")
+
+    async def wait(self) -> None:
+        """Until one of its parts has ended: in order when drained, else with what ended it."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def drain(self, grace_s: float) -> None:
+        """Takes nothing more, answers what it has, says goodbye, and stops; in at most `grace_s`."""
+        if self._draining:
+            return
+        self._draining = True
+        log.info("draining")
+        deadline_s = self._clock() + grace_s
+        if self._membership is not None:
+            await self._membership.leave()
+        for link in self._intake.links:
+            link.drain()
+        await self._claimer.close()
+        while self._intake.fetching and self._clock() < deadline_s:
+            await asyncio.sleep(0.01)
+        # Routers that hear of the drain send nothing more; what was on its way is given back by the intake.
+        self._intake.leaving = True
+        self._loop.leave()
+        loop_task = next(task for task in self._tasks if task.get_name() == "node loop")
+        await asyncio.wait((loop_task,), timeout=max(0.0, deadline_s - self._clock()))
+        for link in self._intake.links:
+            link.finish()
+        if self._server is not None:
+            await self._server.stop(max(0.0, min(1.0, deadline_s - self._clock())))
+        await self.close()
+
+    async def close(self) -> None:
+        """Stops at once."""
+        if self._server is not None:
+            await self._server.stop(0)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._registry is not None:
+            await self._registry.close()
+        self._device.close()
+
+    # What links tell (RouterEvents).
+
+    def submitted(self, link: RouterLink, jobs: Sequence[link_pb2.Job]) -> None:
+        self._intake.from_link(link, jobs)
+
+    def cancelled(self, link: RouterLink, jobs: Sequence[int]) -> None:
+        self._intake.cancel(link.router, jobs)
+
+    def router_gone(self, link: RouterLink) -> None:
+        log.info("link of router %s is down", link.name)
+        self._intake.link_down(link)
+
+    def node_state(self) -> link_pb2.NodeState:
+        staged = [served.staging for served in self._served.values()]
+        return link_pb2.NodeState(
+            claiming=sorted(self._claimer.allowed),
+            backlog_jobs=sum(len(staging) for staging in staged),
+            backlog_units=sum(staging.units for staging in staged),
+            lanes=[served.as_state() for served in self._served.values()],
+        )
+
+    def _warm_up(self, model: Model) -> Served:
+        return Served.warmed_up(model, device=self._device.name, filled=self._filled, clock=self._clock)
+
+    async def _serve(self) -> None:
+        routes = {route for served in self._served.values() for route in served.routes}
+        own_api = OwnApi(self._served, self._intake, boot=self.boot, name=self.name, clock=self._clock)
+        server = self._server = grpc.aio.server(options=server_options(largest_bytes=0))
+        link = grpc.stream_stream_rpc_method_handler(
+            self._open_link,
+            request_deserializer=link_pb2.RouterFrames.FromString,
+            response_serializer=link_pb2.NodeFrames.SerializeToString,
+        )
+        handlers = [
+            grpc.method_handlers_generic_handler(SERVICE, {METHOD: link}),
+            *UnaryEdge(own_api.serve, clock=self._clock).handlers(routes),
+        ]
+        server.add_generic_rpc_handlers(tuple(handlers))
+        health = Health(routes)
+        health.add_to(server)
+        add_reflection(server, routes)
+        self.address = bind(server, self._listen)
+        await server.start()
+        await health.show(lambda route: True)
+
+    async def _open_link(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """The Link.Open method: greets, then serves the link until it ends."""
+        first = await context.read()
+        if first is EOF or not first.HasField("hello"):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame should be a Hello")
+        hello = first.hello
+        welcome = self._welcome(hello)
+        await context.write(link_pb2.NodeFrames(welcome=welcome))
+        if welcome.refusal:
+            log.warning("refused router %s: %s", hello.name, welcome.refusal)
+            return
+        link = RouterLink(hello, events=self, clock=self._clock)
+        self._intake.link_up(link)
+        if self._draining:
+            link.drain()
+        if self._membership is not None:
+            self._membership.check_soon()
+        log.info("router %s is linked", link.name)
+        await link.run(context)
+
+    def _welcome(self, hello: link_pb2.Hello) -> link_pb2.Welcome:
+        if hello.mesh != self._mesh:
+            return link_pb2.Welcome(refusal=f"this node is of mesh {self._mesh!r}, not {hello.mesh!r}")
+        chosen = version.agreed(hello.version_min, hello.version_max)
+        if chosen is None:
+            return link_pb2.Welcome(refusal=version.refusal("the router", hello.version_min, hello.version_max))
+        return link_pb2.Welcome(
+            version=chosen,
+            node=self.boot,
+            name=self.name,
+            device=self._device.name,
+            variants=[served.as_variant() for served in self._served.values()],
+        )
+
+    async def _orphans_found(self, orphans: Any) -> bool:
+        assert self._membership is not None, "orphans come from lanes, and lanes come with a registry"
+        return await self._membership.orphans_found(orphans)
+
+    def _allow(self, lanes: frozenset[str], census: Census) -> None:
+        self._claimer.siblings = {
+            lane: sum(lane in node.claims for node in census.nodes) for lane in self._served
+        }
+        self._claimer.allow(() if self._draining else lanes)
+
+    def _start_task(self, work: Any, name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def bind(server: grpc.aio.Server, listen: str) -> str:
+    """Binds the server; gives the address with the port that was really taken."""
+    port = server.add_insecure_port(listen)
+    if listen.startswith("unix:"):
+        return listen
+    return f"{listen.rpartition(':')[0]}:{port}"

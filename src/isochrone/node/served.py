@@ -1,0 +1,116 @@
+"""One variant as this node serves it: the model, its lane, how long its batches take, and what it has done."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from isochrone.batching import BatchPolicy, Limits
+from isochrone.deadline import Clock
+from isochrone.latency import Latency, LatencyModel
+from isochrone.model import Model, lane_name
+from isochrone.node.staging import Staging
+from isochrone.v1 import link_pb2
+
+WARM_UP_REPEATS = 3
+
+
+@dataclass(slots=True)
+class Served:
+    """A model, loaded and warm, with everything the node loop needs to run its lane."""
+
+    model: Model
+    lane: str
+    policy: BatchPolicy
+    latency: LatencyModel
+    staging: Staging
+    jobs: int = 0
+    batches: int = 0
+    units: int = 0
+    mean_jobs: float = 1.0
+    mean_units: float = 1.0
+    mean_weight: float = 1.0
+    """Units of a job, lately."""
+    routes: frozenset[str] = field(default_factory=frozenset)
+
+    @classmethod
+    def warmed_up(cls, model: Model, *, device: str, filled: asyncio.Event, clock: Clock) -> Served:
+        """Loads the model and runs example batches of growing size. Blocks; raises what the model raises."""
+        model.load()
+        samples: list[tuple[int, float]] = []
+        for units in _sizes(model):
+            items: list[Any] = []
+            left = units
+            while left > 0 and len(items) < model.batch_jobs:
+                items.append(model.example(min(left, model.max_units)))
+                left -= min(left, model.max_units)
+            units = sum(model.weigh(item) for item in items)
+            for repeat in range(1 + WARM_UP_REPEATS):
+                began_s = clock()
+                outputs = model.forward(items)
+                if len(outputs) != len(items):
+                    raise ValueError(f"{model.variant}: forward answered {len(outputs)} items for {len(items)}")
+                if repeat:  # the first of a size allocates
+                    samples.append((units, clock() - began_s))
+        return cls(
+            model=model,
+            lane=lane_name(model.variant, device),
+            policy=BatchPolicy(Limits(units=model.batch_units, jobs=model.batch_jobs)),
+            latency=LatencyModel.fitted(samples),
+            staging=Staging(filled),
+            routes=frozenset(model.routes),
+        )
+
+    @property
+    def room(self) -> int:
+        """Units that may still be staged: one batch."""
+        return self.model.batch_units - self.staging.units
+
+    def ran(self, *, jobs: int, units: int, compute_s: float) -> None:
+        """Takes in a batch that ran as planned."""
+        self.latency.observe(units, compute_s)
+        self.jobs += jobs
+        self.units += units
+        self.batches += 1
+        self.mean_jobs += 0.05 * (jobs - self.mean_jobs)
+        self.mean_units += 0.05 * (units - self.mean_units)
+        self.mean_weight += 0.05 * (units / jobs - self.mean_weight)
+
+    def as_variant(self) -> link_pb2.Variant:
+        """How it introduces itself to routers."""
+        return link_pb2.Variant(
+            lane=self.lane,
+            variant=self.model.variant,
+            routes=sorted(self.routes),
+            unit=self.model.unit,
+            max_units=self.model.max_units,
+            batch_units=self.model.batch_units,
+            batch_jobs=self.model.batch_jobs,
+            latency=as_proto(self.latency.current),
+        )
+
+    def as_state(self) -> link_pb2.LaneState:
+        """How it is doing."""
+        return link_pb2.LaneState(
+            lane=self.lane,
+            latency=as_proto(self.latency.current),
+            jobs=self.jobs,
+            batches=self.batches,
+            units=self.units,
+            mean_units=self.mean_units,
+            mean_jobs=self.mean_jobs,
+        )
+
+
+def as_proto(latency: Latency) -> link_pb2.Latency:
+    return link_pb2.Latency(
+        base_us=latency.base_s * 1e6, per_unit_us=latency.per_unit_s * 1e6, spread_us=latency.spread_s * 1e6
+    )
+
+
+def _sizes(model: Model) -> list[int]:
+    """Batch sizes to warm up with: 1, 4, 16, … and the largest."""
+    most = min(model.batch_units, model.max_units * model.batch_jobs)
+    sizes = [size for size in (1, 4, 16, 64, 256, 1024) if size < most]
+    return [*sizes, most]

@@ -1,0 +1,129 @@
+"""Jobs a node has claimed or been given and hasn't run yet, decoded and ready."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from isochrone.batching import ClosedBy
+from isochrone.errors import IsochroneError
+
+
+class JobKey(NamedTuple):
+    """Names a job in the whole mesh: the boot id of the process that owns the request, and its number there."""
+
+    owner: int
+    job: int
+
+
+@dataclass(slots=True, eq=False)
+class StagedJob:
+    """A request on this node. Times are seconds on the node's clock."""
+
+    key: JobKey
+    attempt: int
+    reply_to: ReplyTo
+    item: Any
+    units: int
+    objective_s: float
+    deadline_s: float
+    claimed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: its answer's bytes, or why there is none."""
+
+    job: StagedJob
+    payload: bytes = b""
+    error: IsochroneError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A batch that ran, for the reports of its members. `jobs` 0: it never ran, its members were given up."""
+
+    lane: str
+    started_s: float
+    compute_s: float = 0.0
+    jobs: int = 0
+    units: int = 0
+    closed_by: ClosedBy = ClosedBy.ALL
+
+
+class ReplyTo(Protocol):
+    """Whoever waits for a job: a router's link, or a caller of this node's own API."""
+
+    def settle(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
+        """Hands over the outcomes of jobs that ended together. Never awaits."""
+
+
+class Staging:
+    """The jobs of one lane on this node, by key, and a way to wait for the first."""
+
+    def __init__(self, filled: asyncio.Event) -> None:
+        self._jobs: dict[JobKey, StagedJob] = {}
+        self._filled = filled
+        self.units = 0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __contains__(self, key: JobKey) -> bool:
+        return key in self._jobs
+
+    @property
+    def jobs(self) -> list[StagedJob]:
+        return list(self._jobs.values())
+
+    @property
+    def most_urgent_s(self) -> float:
+        """When the first of them is due."""
+        return min(job.objective_s for job in self._jobs.values())
+
+    def add(self, job: StagedJob) -> None:
+        self._jobs[job.key] = job
+        self.units += job.units
+        self._filled.set()
+
+    def take(self, jobs: Iterable[StagedJob]) -> None:
+        """Removes jobs that are about to run, or were given up."""
+        for job in jobs:
+            del self._jobs[job.key]
+            self.units -= job.units
+
+    def cancel(self, key: JobKey) -> StagedJob | None:
+        """Forgets a job nobody waits for any more, if it is still here."""
+        job = self._jobs.pop(key, None)
+        if job is not None:
+            self.units -= job.units
+        return job
+
+
+class Seen:
+    """The jobs this node has had lately, so that a copy of one isn't run again. Bounded."""
+
+    def __init__(self, most: int = 65_536) -> None:
+        self._most = most
+        self._keys: dict[JobKey, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def is_new(self, key: JobKey) -> bool:
+        """Remembers the key; False where it was known."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._most:
+            del self._keys[next(iter(self._keys))]
+        return True
+
+    def forget_owner(self, owner: int) -> None:
+        """Its process is gone, and with it everybody who could ask twice."""
+        for key in [key for key in self._keys if key.owner == owner]:
+            del self._keys[key]
+
+

@@ -1,0 +1,174 @@
+"""Lanes in Redis: a sorted set per lane and tier, on pipelined connections.
+
+Each transition is one atomic step: a push is MULTI ZADD PEXPIRE ZCARD EXEC, a claim is BZPOPMIN or ZPOPMIN, a
+removal is ZREM. Redis 6.2 is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from isochrone.errors import ConfigError
+from isochrone.keys import LANE_TTL_MS, Keys, Tier
+from isochrone.lane import Claimed, Entry, LaneUnavailable
+from isochrone.resp import Command, RedisAddress, RedisLost, RedisRefused, RespConnection, refuse_errors
+
+_T = TypeVar("_T")
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class RedisRouterLanes:
+    """RouterLanes on one connection. Opened anew by its owner when it is lost."""
+
+    def __init__(self, connection: RespConnection, keys: Keys) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._loop = asyncio.get_running_loop()
+
+    @classmethod
+    async def open(cls, address: RedisAddress, keys: Keys) -> RedisRouterLanes:
+        return cls(await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S), keys)
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        return self._connection.lost
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def push(self, lane: str, tier: Tier, entries: Sequence[Entry]) -> asyncio.Future[int]:
+        key = self._keys.lane(lane, tier)
+        members: list[str | bytes | float] = []
+        for due, member in entries:
+            members += (due, member)
+        return self._call(
+            _pushed,
+            ("MULTI",),
+            ("ZADD", key, *members),
+            ("PEXPIRE", key, LANE_TTL_MS),
+            ("ZCARD", key),
+            ("EXEC",),
+        )
+
+    def remove(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[int]:
+        return self._call(lambda replies: int(replies[0]), ("ZREM", self._keys.lane(lane, tier), *members))
+
+    def present(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[list[bool]]:
+        key = self._keys.lane(lane, tier)
+        return self._call(
+            lambda replies: [score is not None for score in replies[0]], ("ZMSCORE", key, *members)
+        )
+
+    def ping(self) -> asyncio.Future[float]:
+        """Redis' own clock, in seconds: the origin that all routers' scores share."""
+        return self._call(lambda replies: int(replies[0][0]) + int(replies[0][1]) / 1e6, ("TIME",))
+
+    def _call(self, read: Callable[[list[Any]], _T], *commands: Command) -> asyncio.Future[_T]:
+        """Sends now; the answer is read when it comes. Never awaits, so that callers keep their order."""
+        answer: asyncio.Future[_T] = self._loop.create_future()
+
+        def arrived(sent: asyncio.Future[list[Any]]) -> None:
+            if answer.done():
+                return
+            try:
+                answer.set_result(read(refuse_errors(sent.result())))
+            except (RedisLost, RedisRefused) as error:
+                answer.set_exception(LaneUnavailable(str(error)))
+                answer.exception()  # read by whoever still waits, and nobody need
+
+        self._connection.send(*commands).add_done_callback(arrived)
+        return answer
+
+
+class RedisNodeLanes:
+    """NodeLanes on two connections: one that blocks for the first job, one that never does."""
+
+    def __init__(
+        self, waiting: RespConnection, prompt: RespConnection, keys: Keys, *, waiting_id: int
+    ) -> None:
+        self._waiting = waiting
+        self._prompt = prompt
+        self._keys = keys
+        self._waiting_id = waiting_id
+        self._blocked = False
+
+    @classmethod
+    async def open(cls, address: RedisAddress, keys: Keys) -> RedisNodeLanes:
+        waiting = await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            prompt = await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S)
+            [waiting_id] = refuse_errors(await waiting.send(("CLIENT", "ID")))
+        except RedisRefused as error:
+            waiting.close()
+            raise ConfigError(f"Redis at {address} refuses us: {error}") from error
+        except BaseException:
+            waiting.close()
+            raise
+        return cls(waiting, prompt, keys, waiting_id=waiting_id)
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        return self._waiting.lost
+
+    def close(self) -> None:
+        self._waiting.close()
+        self._prompt.close()
+
+    async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
+        """One round trip even for a whole batch: while BZPOPMIN blocks, Redis keeps what was sent behind it
+        for later, so the ZPOPMINs run the moment it wakes."""
+        popping = self._popping({lane: most - 1 for lane, most in wants.items()})
+        keys = [self._keys.lane(lane, tier) for tier in Tier for lane in wants]
+        self._blocked = True
+        try:
+            first, *others = await self._ask(self._waiting, [("BZPOPMIN", *keys, 0), *popping.values()])
+        finally:
+            self._blocked = False
+        claimed = [] if first is None else [self._claimed(first[0].decode(), first[2], first[1])]
+        return claimed + self._popped(popping, others)
+
+    async def interrupt(self) -> None:
+        if self._blocked:
+            await self._ask(self._prompt, [("CLIENT", "UNBLOCK", self._waiting_id)])
+
+    async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
+        popping = self._popping(wants)
+        return self._popped(popping, await self._ask(self._prompt, list(popping.values())))
+
+    async def put_back(self, claimed: Sequence[Claimed]) -> None:
+        commands: list[Command] = [("MULTI",)]
+        for lane, tier, (due, member) in claimed:
+            key = self._keys.lane(lane, tier)
+            commands += [("ZADD", key, due, member), ("PEXPIRE", key, LANE_TTL_MS)]
+        await self._ask(self._prompt, [*commands, ("EXEC",)])
+
+    async def _ask(self, connection: RespConnection, commands: list[Command]) -> list[Any]:
+        try:
+            return refuse_errors(await connection.send(*commands))
+        except (RedisLost, RedisRefused) as error:
+            raise LaneUnavailable(str(error)) from error
+
+    def _popping(self, wants: Mapping[str, int]) -> dict[str, Command]:
+        """A ZPOPMIN by key, higher tiers first, for each lane of which jobs are wanted."""
+        keys = {
+            self._keys.lane(lane, tier): most for tier in Tier for lane, most in wants.items() if most > 0
+        }
+        return {key: ("ZPOPMIN", key, most) for key, most in keys.items()}
+
+    def _popped(self, popping: Mapping[str, Command], replies: Sequence[list[bytes]]) -> list[Claimed]:
+        return [
+            self._claimed(key, due, member)
+            for key, flat in zip(popping, replies, strict=True)
+            for member, due in zip(flat[::2], flat[1::2], strict=True)
+        ]
+
+    def _claimed(self, key: str, due: bytes, member: bytes) -> Claimed:
+        return Claimed(self._keys.lane_of(key), Tier(key.rpartition(":")[2]), Entry(float(due), member))
+
+
+def _pushed(replies: list[Any]) -> int:
+    """The reply to a push: how many jobs now wait."""
+    return int(refuse_errors(replies[-1])[-1])

@@ -1,0 +1,157 @@
+"""The gRPC edge, the same for routers and nodes: unary methods as bytes, deadlines in, errors and budgets out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from isochrone.deadline import Clock
+from isochrone.errors import Internal, IsochroneError
+from isochrone.status import to_status
+from isochrone.v1 import budget_pb2
+
+log = logging.getLogger(__name__)
+
+BUDGET_METADATA = "isochrone-budget-bin"
+STATUS_METADATA = "grpc-status-details-bin"
+VARIANT_METADATA = "isochrone-variant"
+
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A unary request as it arrived. Times are on this process's monotonic clock."""
+
+    route: str
+    request: bytes
+    received_s: float
+    deadline_s: float | None
+    """The caller's own gRPC deadline, if it set one."""
+    variant: str | None
+    """The model variant it asked for, if it did."""
+
+
+class Answered(NamedTuple):
+    payload: bytes
+    budget: budget_pb2.BudgetReport
+
+
+Serve = Callable[[Call], Awaitable[Answered]]
+"""Answers a call or raises an IsochroneError, with its `budget` where that is known."""
+
+
+class UnaryEdge:
+    """Serves routes that are known by name only: requests and answers pass as bytes."""
+
+    def __init__(self, serve: Serve, *, clock: Clock) -> None:
+        self._serve = serve
+        self._clock = clock
+
+    def handlers(self, routes: Iterable[str]) -> list[grpc.GenericRpcHandler[Any, Any]]:
+        """A handler for each service among the routes."""
+        services: dict[str, dict[str, Any]] = {}
+        for route in sorted(routes):
+            service, _, method = route.rpartition("/")
+            services.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(self._method(route))
+        return [grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items()]
+
+    def _method(self, route: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def method(request: bytes, context: Context) -> bytes:
+            now_s = self._clock()
+            remaining_s = context.time_remaining()
+            variant = None
+            for key, value in context.invocation_metadata() or ():
+                if key == VARIANT_METADATA:
+                    variant = value if isinstance(value, str) else value.decode()
+            call = Call(
+                route=route,
+                request=request,
+                received_s=now_s,
+                # gRPC gives an enormous number for "no deadline".
+                deadline_s=now_s + remaining_s if remaining_s is not None and remaining_s < 1e8 else None,
+                variant=variant,
+            )
+            try:
+                payload, budget = await self._serve(call)
+            except IsochroneError as error:
+                await fail(context, error)
+                raise
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                number = secrets.token_hex(8)
+                log.exception("incident %s: %s", number, route)
+                await fail(context, Internal(number))
+                raise
+            context.set_trailing_metadata(((BUDGET_METADATA, budget.SerializeToString()),))
+            return payload
+
+        return method
+
+
+async def fail(context: Context, error: IsochroneError) -> None:
+    """Ends a call with the error's code, details, and budget. Always raises, as gRPC's abort does."""
+    status = to_status(error)
+    metadata: list[tuple[str, str | bytes]] = [(STATUS_METADATA, status.SerializeToString())]
+    if error.budget is not None:
+        metadata.append((BUDGET_METADATA, error.budget.SerializeToString()))
+    await context.abort(_CODES[status.code], status.message, tuple(metadata))
+
+
+class Health:
+    """gRPC health, overall and for each service and route."""
+
+    def __init__(self, routes: Iterable[str]) -> None:
+        self._names = {"", *routes, *(route.rpartition("/")[0] for route in routes)}
+        self._servicer = HealthServicer()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        add_HealthServicer_to_server(self._servicer, server)
+
+    async def show(self, serving: Callable[[str], bool]) -> None:
+        """Sets each route's status, each service's by any of its routes, and the whole by any at all."""
+        for name in self._names:
+            up = any(serving(route) for route in self._names if "/" in route and route.startswith(name))
+            serving_status = health_pb2.HealthCheckResponse
+            await self._servicer.set(name, serving_status.SERVING if up else serving_status.NOT_SERVING)
+
+
+def add_reflection(server: grpc.aio.Server, routes: Iterable[str]) -> None:
+    """Lets tools like grpcurl list and call the services, where their descriptors are known here."""
+    # Imported for what they add to the default descriptor pool.
+    from isochrone.testing.v1 import toy_pb2  # noqa: F401
+    from isochrone.v1 import recsys_pb2  # noqa: F401
+
+    services = sorted({route.rpartition("/")[0] for route in routes})
+    names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+
+
+SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_concurrent_streams", 4096),
+    ("grpc.http2.max_ping_strikes", 0),  # clients may keep their long-lived connections warm
+)
+
+
+def server_options(*, largest_bytes: int) -> tuple[tuple[str, Any], ...]:
+    """Options for a server that takes requests up to that size; larger ones gRPC itself refuses."""
+    limit = largest_bytes if largest_bytes > 0 else -1
+    return (
+        *SERVER_OPTIONS,
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", -1),
+    )

@@ -1,0 +1,89 @@
+"""Toy models that echo, sleep, or fail on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from isochrone.errors import InvalidRequest
+from isochrone.testing.v1 import toy_pb2
+
+ECHO = "isochrone.testing.v1.Toy/Echo"
+SLEEP = "isochrone.testing.v1.Toy/Sleep"
+
+
+class EchoModel:
+    """Answers with the request's own bytes, without looking at them: the floor of what the mesh itself costs."""
+
+    variant = "echo"
+    routes: Sequence[str] = (ECHO,)
+    unit = "requests"
+    max_units = 1
+
+    def __init__(self, *, batch_jobs: int = 64) -> None:
+        self.batch_units = self.batch_jobs = batch_jobs
+
+    def load(self) -> None:
+        pass
+
+    def decode(self, route: str, payload: bytes) -> bytes:
+        return payload
+
+    def weigh(self, item: bytes) -> int:
+        return 1
+
+    def forward(self, batch: Sequence[bytes]) -> Sequence[bytes]:
+        return batch
+
+    def encode(self, item: bytes, output: bytes) -> bytes:
+        return output
+
+    def example(self, units: int) -> bytes:
+        return b""
+
+
+class SleepModel:
+    """Sleeps `sleep_ms` a batch and `unit_ms` a unit, then echoes; has trouble where a request asks for it."""
+
+    variant = "sleep"
+    routes: Sequence[str] = (SLEEP,)
+    unit = "units"
+
+    def __init__(
+        self, *, sleep_ms: float = 10.0, unit_ms: float = 0.0, batch_jobs: int = 8, max_units: int = 1000
+    ) -> None:
+        self._sleep_s = sleep_ms / 1e3
+        self._unit_s = unit_ms / 1e3
+        self.batch_jobs = batch_jobs
+        self.batch_units = max(max_units, batch_jobs)
+        self.max_units = max_units
+        self.forwards = 0
+
+    def load(self) -> None:
+        pass
+
+    def decode(self, route: str, payload: bytes) -> toy_pb2.ToyMessage:
+        try:
+            return toy_pb2.ToyMessage.FromString(payload)
+        except DecodeError as error:
+            raise InvalidRequest.of("request", "is not a ToyMessage") from error
+
+    def weigh(self, item: toy_pb2.ToyMessage) -> int:
+        return max(1, item.units)
+
+    def forward(self, batch: Sequence[toy_pb2.ToyMessage]) -> Sequence[toy_pb2.ToyMessage]:
+        self.forwards += 1
+        time.sleep(self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch))
+        troubles = {item.trouble for item in batch}
+        if "raise" in troubles:
+            raise RuntimeError("a toy was told to raise")
+        return list(batch)[1:] if "short" in troubles else batch
+
+    def encode(self, item: toy_pb2.ToyMessage, output: Any) -> bytes:
+        return bytes(output.SerializeToString())
+
+    def example(self, units: int) -> toy_pb2.ToyMessage:
+        return toy_pb2.ToyMessage(units=units)

@@ -1,0 +1,27 @@
+"""Options of a toy node."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from isochrone.config import NodeConfig, validated
+
+
+class ToyOptions(BaseModel):
+    """`options` of a node group with `service: toy`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sleep_ms: float = Field(default=10.0, ge=0, le=60_000)
+    """How long a batch of Sleep takes."""
+    unit_ms: float = Field(default=0.0, ge=0, le=1_000)
+    """And how much longer for each unit in it."""
+    batch_jobs: int = Field(default=8, ge=1, le=1024)
+    """Requests that sleep together."""
+    echo_jobs: int = Field(default=64, ge=1, le=1024)
+    """Requests that echo together."""
+
+
+def options_of(node: NodeConfig) -> ToyOptions:
+    """The group's options, checked. Raises ConfigError."""
+    return validated(ToyOptions, node.options, where=lambda _: f"nodes: options of a {node.service} node")
