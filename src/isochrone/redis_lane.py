@@ -58,9 +58,7 @@ class RedisRouterLanes:
 
     def present(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[list[bool]]:
         key = self._keys.lane(lane, tier)
-        return self._call(
-            lambda replies: [score is not None for score in replies[0]], ("ZMSCORE", key, *members)
-        )
+        return self._call(lambda replies: [score is not None for score in replies[0]], ("ZMSCORE", key, *members))
 
     def ping(self) -> asyncio.Future[float]:
         """Redis' own clock, in seconds: the origin that all routers' scores share."""
@@ -86,9 +84,7 @@ class RedisRouterLanes:
 class RedisNodeLanes:
     """NodeLanes on two connections: one that blocks for the first job, one that never does."""
 
-    def __init__(
-        self, waiting: RespConnection, prompt: RespConnection, keys: Keys, *, waiting_id: int
-    ) -> None:
+    def __init__(self, waiting: RespConnection, prompt: RespConnection, keys: Keys, *, waiting_id: int) -> None:
         self._waiting = waiting
         self._prompt = prompt
         self._keys = keys
@@ -153,9 +149,7 @@ class RedisNodeLanes:
 
     def _popping(self, wants: Mapping[str, int]) -> dict[str, Command]:
         """A ZPOPMIN by key, higher tiers first, for each lane of which jobs are wanted."""
-        keys = {
-            self._keys.lane(lane, tier): most for tier in Tier for lane, most in wants.items() if most > 0
-        }
+        keys = {self._keys.lane(lane, tier): most for tier in Tier for lane, most in wants.items() if most > 0}
         return {key: ("ZPOPMIN", key, most) for key, most in keys.items()}
 
     def _popped(self, popping: Mapping[str, Command], replies: Sequence[list[bytes]]) -> list[Claimed]:

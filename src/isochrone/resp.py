@@ -10,6 +10,7 @@ import asyncio
 import os
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -132,7 +133,7 @@ class RespConnection(asyncio.Protocol):
             future.set_exception(RedisLost("not connected"))
             return future
         self._pending.append((len(commands), [], future))
-        self._transport.write(b"".join([hiredis.pack_command(command) for command in commands]))
+        self._transport.write(_packed(commands))
         return future
 
     def close(self) -> None:
@@ -170,3 +171,8 @@ def refuse_errors(replies: list[Any]) -> list[Any]:
         if isinstance(reply, hiredis.ReplyError):
             raise RedisRefused(str(reply))
     return replies
+
+
+def _packed(commands: tuple[Command, ...]) -> bytes:
+    pack: Callable[[Command], bytes] = cast(Any, hiredis).pack_command  # its stub has tuples of one
+    return b"".join([pack(command) for command in commands])

@@ -89,9 +89,7 @@ def from_code(code: int, message: str, *, details: Sequence[any_pb2.Any] = ()) -
     return kind(message)
 
 
-_Detail = TypeVar(
-    "_Detail", error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo
-)
+_Detail = TypeVar("_Detail", error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)
 
 
 def _unpacked(details: Sequence[any_pb2.Any], into: _Detail) -> _Detail | None:

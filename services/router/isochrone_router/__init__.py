@@ -1,9 +1,9 @@
 """The router: one gRPC address that keeps the latency promises of a mesh.
 
-    servicer   a request in, an answer out a margin before its deadline
-    planner    pure: where a request goes
-    dispatch   owns requests until they are answered: lane, link, claim, answer, second attempt
-    lane_gate  Redis, in or out, and jobs on their way to the lanes
-    links      the links to all nodes, and which lanes are safe to use
-    admin      health, readiness, metrics and status over HTTP
+servicer   a request in, an answer out a margin before its deadline
+planner    pure: where a request goes
+dispatch   owns requests until they are answered: lane, link, claim, answer, second attempt
+lane_gate  Redis, in or out, and jobs on their way to the lanes
+links      the links to all nodes, and which lanes are safe to use
+admin      health, readiness, metrics and status over HTTP
 """

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from isochrone.config import load_config
 from isochrone.process import Ready, run_process, run_until_signalled
-
 from isochrone_router.crew import Crew
 from isochrone_router.router import Router
 

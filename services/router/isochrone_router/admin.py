@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
-from isochrone import telemetry as t
-from isochrone.v1 import budget_pb2
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from isochrone import telemetry as t
+from isochrone.v1 import budget_pb2
 from isochrone_router.status import RouterStatus
 
 
@@ -130,5 +130,3 @@ def _buckets(histogram: t.Histogram) -> tuple[list[tuple[str, float]], float]:
         seen += count
         buckets.append(("+Inf" if bound is None else str(bound), float(seen)))
     return buckets, histogram.sum
-
-

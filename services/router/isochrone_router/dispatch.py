@@ -15,12 +15,12 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from google.rpc import status_pb2
+
 from isochrone.deadline import Clock
 from isochrone.errors import Unavailable
 from isochrone.link.node_link import NodeLink
 from isochrone.status import from_status
 from isochrone.v1 import link_pb2
-
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate

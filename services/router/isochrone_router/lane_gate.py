@@ -10,11 +10,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from isochrone.deadline import Clock
+from isochrone.errors import ConfigError
 from isochrone.keys import HEARTBEAT_S, Tier
 from isochrone.lane import Entry, LaneUnavailable, RouterLanes
 from isochrone.resp import RedisLost
-from isochrone.errors import ConfigError
-
 from isochrone_router.flight import Flight
 
 log = logging.getLogger(__name__)

@@ -38,7 +38,9 @@ class LinkedNode:
         for state in self.link.report.lanes:
             if state.lane == self.lane:
                 weight = state.mean_units / max(1.0, state.mean_jobs)
-                return float(state.latency.base_us / max(1.0, state.mean_jobs) + state.latency.per_unit_us * weight) / 1e6
+                return (
+                    float(state.latency.base_us / max(1.0, state.mean_jobs) + state.latency.per_unit_us * weight) / 1e6
+                )
         latency = self.link.variants[self.lane].latency
         return float(latency.base_us + latency.per_unit_us) / 1e6
 
@@ -177,9 +179,7 @@ class Links:
         usable = self._gate_is_up() and not self._draining
         linked = self._linked()
         uses = tuple(
-            lane
-            for lane, view in self.views.items()
-            if usable and view.nodes and not self._out_of_reach(lane, linked)
+            lane for lane, view in self.views.items() if usable and view.nodes and not self._out_of_reach(lane, linked)
         )
         return RouterRecord(boot=self._hello.router, name=self._hello.name, uses=uses)
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 
 import grpc
+
 from isochrone.config import MeshConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
@@ -20,7 +21,6 @@ from isochrone.registry import Registry
 from isochrone.resp import RedisAddress
 from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
 from isochrone.v1 import link_pb2
-
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import Dispatcher
@@ -204,5 +204,3 @@ class Router:
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()
-
-

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 
 from google.rpc import code_pb2
+
 from isochrone.config import RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Unavailable
@@ -16,7 +17,6 @@ from isochrone.rpc import Answered, Call
 from isochrone.status import CODES
 from isochrone.telemetry import RouteStats
 from isochrone.v1 import link_pb2
-
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin

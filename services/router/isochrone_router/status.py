@@ -10,7 +10,6 @@ from typing import Any
 
 from isochrone.config import RouteConfig
 from isochrone.deadline import Clock
-
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate

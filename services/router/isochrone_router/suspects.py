@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from isochrone.deadline import Clock
 from isochrone.lane import LaneUnavailable
-
 from isochrone_router.flight import Flight
 from isochrone_router.lane_gate import LaneGate
 

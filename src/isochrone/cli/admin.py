@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -31,6 +30,8 @@ def fetch_status(base: str, *, timeout_s: float = 2.0) -> dict[str, Any]:
 
 async def wait_ready(base: str, *, timeout_s: float) -> None:
     """Waits until GET /readyz says 200. Raises Unavailable with its last answer."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     until = loop.time() + timeout_s
     while True:

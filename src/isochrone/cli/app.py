@@ -9,8 +9,8 @@ from isochrone.cli import call, check, demo, models, status, up, version
 _HELP = """
 A gRPC inference mesh that keeps its latency promises.
 
-[bold]isochrone demo[/] shows all of it in a minute. Then: [bold]check[/] a mesh's file, bring it [bold]up[/],
-[bold]call[/] a method, and watch its [bold]status[/].
+[bold]isochrone demo[/] shows all of it in a minute.
+Then [bold]check[/] a mesh's file, bring it [bold]up[/], [bold]call[/] a method, watch its [bold]status[/].
 """
 
 _EPILOG = "Every command has examples: [bold]isochrone call --help[/]"

@@ -23,7 +23,8 @@ EPILOG = examples(
 
 def call(
     method: Annotated[
-        str | None, typer.Argument(help="Full name, or its end if that is clear. Without one: lists them.")
+        str | None,
+        typer.Argument(metavar="[METHOD]", help="Full name, or its end if that is clear. Without one: lists them."),
     ] = None,
     json: Annotated[str, typer.Option("--json", "-j", help="The request: JSON, @FILE, or - for stdin.")] = "{}",
     target: Annotated[str, typer.Option("--target", "-t", help="A router or a node.")] = "127.0.0.1:50051",

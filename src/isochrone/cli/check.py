@@ -19,7 +19,8 @@ EPILOG = (
         ("the file of this folder", "isochrone check"),
         ("in a deployment's pipeline", "isochrone check shop.yaml && kubectl apply …"),
     )
-    + "\n\n[bold]Exit code[/]  0 can be used · 2 can't: each problem is said with file, line, key, and what would be right"
+    + "\n\n[bold]Exit code[/]  0 can be used · 2 can't: "
+    + "each problem is said with file, line and key, and with what would be right"
 )
 
 
@@ -34,7 +35,7 @@ def check(
     found = problems(loaded, path)
     if found:
         raise ConfigError("\n".join(found))
-    nodes = ", ".join(f"{node.replicas} × {name} ({node.device})" for name, node in loaded.nodes.items()) or "no nodes"
+    nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
     out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
@@ -48,7 +49,7 @@ def check(
 def problems(config: MeshConfig, path: Path) -> list[str]:
     """What the shape of the file can't tell: services that are not there, their options, lanes nobody serves."""
     found = []
-    for group, node in config.nodes.items():
+    for group in config.nodes:
         try:
             _check_options(group, config, path)
         except ConfigError as error:
@@ -75,12 +76,12 @@ def _check_options(group: str, config: MeshConfig, path: Path) -> None:
     node = config.nodes[group]
     module = service_module(node.service)
     try:
-        is_there = find_spec(module) is not None
+        spec = find_spec(module)
     except (ImportError, ValueError):
-        is_there = False
-    if not is_there:
+        spec = None
+    if spec is None:
         raise ConfigError(f"service: no module {module!r} is installed; known: recsys, toy, or a module's dotted name")
-    if find_spec(module).submodule_search_locations and find_spec(f"{module}.settings"):
+    if spec.submodule_search_locations is not None and find_spec(f"{module}.settings"):
         import_module(f"{module}.settings").options_of(node)
 
 

@@ -68,7 +68,7 @@ def methods(channel: grpc.Channel, *, target: str, timeout_s: float) -> list[Met
     except grpc.FutureTimeoutError:
         raise Unavailable(f"nothing answers at {target}; is the mesh up? isochrone up") from None
     except grpc.RpcError as error:
-        raise Unavailable(f"{target} does not describe its methods: {error.details()}") from None  # type: ignore[attr-defined]
+        raise Unavailable(f"{target} does not describe its methods: {error.details()}") from None
     except KeyError as error:
         raise Unavailable(f"{target} names a service but does not describe it: {error}") from None
     return [Method(method) for service in services for method in service.methods]

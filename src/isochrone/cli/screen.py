@@ -10,5 +10,4 @@ err = Console(stderr=True, highlight=False)
 
 def examples(*lines: tuple[str, str]) -> str:
     """The epilog of a command's help: what each example does, and the line to type."""
-    told = [f"[dim]# {what}[/]\n\n[cyan]$ {line}[/]" for what, line in lines]
-    return "[bold]Examples[/]\n\n" + "\n\n".join(told)
+    return "[bold]Examples[/]" + "".join(f"\n  [dim]# {what}[/]\n  [cyan]$ {line}[/]" for what, line in lines)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_NONE = Text("–", style="dim")
+_NONE = Text("-", style="dim")
 _GOOD = {"up", "linked", "lane"}
 _BAD = {"down", "silent", "stalled"}
 
@@ -82,7 +82,7 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
         table.add_row(
             str(node.get("name", "?")),
             _state(node.get("state", "?")),
-            str(node.get("device", "–")),
+            str(node.get("device", "-")),
             _figure(node.get("batches")),
             _figure(node.get("jobs")),
             _figure(node.get("inflight")),
@@ -118,7 +118,7 @@ def _section(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

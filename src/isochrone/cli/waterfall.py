@@ -116,5 +116,5 @@ def _count(number: int, noun: str) -> str:
 
 def _stage_name(stage: int) -> str:
     """STAGE_BATCH_WAIT as "batch wait"."""
-    name = Stage.Name(stage) if stage in Stage.values() else f"stage {stage}"  # type: ignore[arg-type]
+    name = Stage.Name(stage) if stage in Stage.values() else f"stage {stage}"
     return name.removeprefix("STAGE_").lower().replace("_", " ")

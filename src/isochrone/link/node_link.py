@@ -48,9 +48,7 @@ class LinkEvents(Protocol):
 class NodeLink:
     """A link to the node at one address, dialled again and again until closed."""
 
-    def __init__(
-        self, address: str, *, hello: link_pb2.Hello, events: LinkEvents, clock: Clock = monotonic
-    ) -> None:
+    def __init__(self, address: str, *, hello: link_pb2.Hello, events: LinkEvents, clock: Clock = monotonic) -> None:
         self.address = address
         self.state = LinkState.DIALLING
         self.welcome = link_pb2.Welcome()

@@ -80,7 +80,8 @@ class Claimer:
         self._wanted = True
         if self._waiting is None and self._lanes is not None and self._allowed:
             wants = {
-                lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1))) for lane in sorted(self._allowed)
+                lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1)))
+                for lane in sorted(self._allowed)
             }
             self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
 

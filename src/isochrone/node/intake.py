@@ -24,9 +24,7 @@ ENVELOPE_VERSION = 1
 class Intake:
     """The node's front door. Everything that can be refused is refused here, before it costs compute."""
 
-    def __init__(
-        self, served: Mapping[str, Served], *, clock: Clock, busy_until_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, served: Mapping[str, Served], *, clock: Clock, busy_until_s: Callable[[], float]) -> None:
         self._served = served
         self._clock = clock
         self._busy_until_s = busy_until_s
@@ -156,9 +154,7 @@ class Intake:
         if payload is not None:
             self._stage_job(caller, served, job, key, payload)
 
-    def _stage_job(
-        self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey, payload: bytes
-    ) -> None:
+    def _stage_job(self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey, payload: bytes) -> None:
         self._stage(
             served,
             job.route,

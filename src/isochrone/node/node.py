@@ -242,9 +242,7 @@ class Node:
         return await self._membership.orphans_found(orphans)
 
     def _allow(self, lanes: frozenset[str], census: Census) -> None:
-        self._claimer.siblings = {
-            lane: sum(lane in node.claims for node in census.nodes) for lane in self._served
-        }
+        self._claimer.siblings = {lane: sum(lane in node.claims for node in census.nodes) for lane in self._served}
         self._claimer.allow(() if self._draining else lanes)
 
     def _start_task(self, work: Any, name: str) -> None:

@@ -33,9 +33,7 @@ class LocalCaller:
 class OwnApi:
     """Serves calls that come straight to the node, in the same batches as the mesh's."""
 
-    def __init__(
-        self, served: Mapping[str, Served], intake: Intake, *, boot: int, name: str, clock: Clock
-    ) -> None:
+    def __init__(self, served: Mapping[str, Served], intake: Intake, *, boot: int, name: str, clock: Clock) -> None:
         self._served = served
         self._intake = intake
         self._boot = boot

@@ -125,5 +125,3 @@ class Seen:
         """Its process is gone, and with it everybody who could ask twice."""
         for key in [key for key in self._keys if key.owner == owner]:
             del self._keys[key]
-
-
