@@ -19,6 +19,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make .venv with everything in it (PYTHON=python3.12 picks another Python)
+	@:
 
 $(STAMP): pyproject.toml constraints.txt
 	@command -v '$(PYTHON)' > /dev/null \
@@ -30,7 +31,8 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo 'make: this Python lacks its venv module: sudo apt-get install python3-venv' >&2; exit 1; }
 	@$(BIN)/python -c '' 2> /dev/null || { rm -rf $(VENV); '$(PYTHON)' -m venv $(VENV); }
 	@echo 'Installing into $(VENV): a minute or two the first time'
-	@$(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@$(BIN)/python -m pip install $$([ -t 1 ] && [ -z "$(CI)" ] || echo --quiet) --disable-pip-version-check \
+		-e '.[dev]' -c constraints.txt
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 

@@ -129,7 +129,11 @@ LIKE = "should look like"
     ("old", "new", "said"),
     [
         # keys
-        ("mesh: shop", "mehs: shop", "1: mehs: no such key; known here: log, mesh, models, nodes, redis, router, routes"),
+        (
+            "mesh: shop",
+            "mehs: shop",
+            "1: mehs: no such key; known here: log, mesh, models, nodes, redis, router, routes",
+        ),
         ("  url:", "  uri:", "3: redis.uri: no such key; known here: ca_file, password_env, stall_ms, url, username"),
         (
             "    service: recsys",
@@ -207,8 +211,9 @@ routes = st.builds(
     times_ms,
     st.lists(st.from_regex(r"[a-z0-9.]{1,9}@(cpu|cuda)", fullmatch=True), min_size=1, max_size=3),
 )
+route_names = st.from_regex(r"[a-z]{1,5}\.[A-Z]{1,5}/[A-Z]{1,5}", fullmatch=True)
 meshes = st.fixed_dictionaries(
-    {"routes": st.dictionaries(st.from_regex(r"[a-z]{1,5}\.[A-Z]{1,5}/[A-Z]{1,5}", fullmatch=True), routes, min_size=1)},
+    {"routes": st.dictionaries(route_names, routes, min_size=1)},
     optional={
         "mesh": names,
         "nodes": st.dictionaries(names, st.fixed_dictionaries({"service": names}), max_size=3),

@@ -71,7 +71,7 @@ class EmbeddedRedis:
             kind="redis",
             command=(
                 *(str(binary), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
-                *("--dir", str(self._folder), "--daemonize", "no", "--save", "", "--appendonly", "no"),
+                *("--dir", str(self._folder), "--loglevel", "warning", "--save", "", "--appendonly", "no"),
                 # A lane is no cache: past its memory Redis refuses, and the router falls back on the links.
                 *("--maxmemory", maxmemory, "--maxmemory-policy", "noeviction"),
             ),

@@ -1,21 +1,17 @@
 """The lane: a shared queue of one variant's jobs on one device class, most urgent first.
 
 A job in a lane is opaque bytes with the time it is due as its score. Claiming removes it; whoever claims a job
-owns it, and only the router that pushed it may send it again. This file has the protocol and the twin in
-memory; `isochrone.redis_lane` has the one that processes share.
+owns it, and only the router that pushed it may send it again. `isochrone.redis_lane` has the lanes that processes
+share, `isochrone.memory_broker` their twin in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from isochrone.keys import Tier
-
-_T = TypeVar("_T")
 
 
 class Entry(NamedTuple):
@@ -36,7 +32,16 @@ class LaneUnavailable(Exception):
 
 
 class RouterLanes(Protocol):
-    """What a router does with lanes. Every method may raise LaneUnavailable."""
+    """What a router does with lanes, over one connection. The futures may raise LaneUnavailable."""
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done when the connection has ended, however it ended."""
+
+    def close(self) -> None: ...
+
+    def ping(self) -> asyncio.Future[float]:
+        """The lanes' own clock, in seconds: the origin that all routers' scores share."""
 
     def push(self, lane: str, tier: Tier, entries: Sequence[Entry]) -> asyncio.Future[int]:
         """Adds jobs in one step. Gives how many then wait in that lane and tier."""
@@ -49,8 +54,14 @@ class RouterLanes(Protocol):
 
 
 class NodeLanes(Protocol):
-    """What a node does with lanes. `wants` says how many jobs of each lane, at most. Every method may raise
+    """What a node does with lanes. `wants` says how many jobs of each lane, at most. Every coroutine may raise
     LaneUnavailable."""
+
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done when the connection has ended, however it ended."""
+
+    def close(self) -> None: ...
 
     async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
         """Claims what is wanted, higher tiers first, waiting for the first job however long it takes.
@@ -64,66 +75,3 @@ class NodeLanes(Protocol):
 
     async def put_back(self, claimed: Sequence[Claimed]) -> None:
         """Returns jobs with the score they had."""
-
-
-@dataclass(slots=True)
-class MemoryLanes:
-    """RouterLanes and NodeLanes within one process: for tests, and for meshes in one process."""
-
-    queues: dict[tuple[str, Tier], list[Entry]] = field(default_factory=dict)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _interrupted: bool = False
-
-    def push(self, lane: str, tier: Tier, entries: Sequence[Entry]) -> asyncio.Future[int]:
-        queue = self.queues.setdefault((lane, tier), [])
-        for entry in entries:
-            heapq.heappush(queue, entry)
-        self._changed.set()
-        return _done(len(queue))
-
-    def remove(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[int]:
-        queue = self.queues.get((lane, tier), [])
-        before = len(queue)
-        gone = set(members)
-        queue[:] = [entry for entry in queue if entry.member not in gone]
-        heapq.heapify(queue)
-        return _done(before - len(queue))
-
-    def present(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[list[bool]]:
-        waiting = {entry.member for entry in self.queues.get((lane, tier), [])}
-        return _done([member in waiting for member in members])
-
-    async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
-        self._interrupted = False
-        while not self._interrupted:
-            claimed = await self.claim(wants)
-            if claimed:
-                return claimed
-            self._changed.clear()
-            await self._changed.wait()
-        return []
-
-    async def interrupt(self) -> None:
-        self._interrupted = True
-        self._changed.set()
-
-    async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
-        claimed: list[Claimed] = []
-        left = dict(wants)
-        for tier in Tier:
-            for lane in left:
-                queue = self.queues.get((lane, tier), [])
-                while queue and left[lane] > 0:
-                    claimed.append(Claimed(lane, tier, heapq.heappop(queue)))
-                    left[lane] -= 1
-        return claimed
-
-    async def put_back(self, claimed: Sequence[Claimed]) -> None:
-        for lane, tier, entry in claimed:
-            self.push(lane, tier, [entry])
-
-
-def _done(value: _T) -> asyncio.Future[_T]:
-    future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-    future.set_result(value)
-    return future

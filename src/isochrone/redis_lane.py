@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from isochrone.errors import ConfigError
@@ -30,7 +31,7 @@ class RedisRouterLanes:
 
     @classmethod
     async def open(cls, address: RedisAddress, keys: Keys) -> RedisRouterLanes:
-        return cls(await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S), keys)
+        return cls(await _connected(address), keys)
 
     @property
     def lost(self) -> asyncio.Future[None]:
@@ -93,16 +94,17 @@ class RedisNodeLanes:
 
     @classmethod
     async def open(cls, address: RedisAddress, keys: Keys) -> RedisNodeLanes:
-        waiting = await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S)
-        try:
-            prompt = await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S)
-            [waiting_id] = refuse_errors(await waiting.send(("CLIENT", "ID")))
-        except RedisRefused as error:
-            waiting.close()
-            raise ConfigError(f"Redis at {address} refuses us: {error}") from error
-        except BaseException:
-            waiting.close()
-            raise
+        with ExitStack() as undo:
+            waiting = await _connected(address)
+            undo.callback(waiting.close)
+            try:
+                [waiting_id] = refuse_errors(await waiting.send(("CLIENT", "ID")))
+            except RedisRefused as error:
+                raise ConfigError(f"Redis at {address} refuses us: {error}") from error
+            except RedisLost as error:
+                raise LaneUnavailable(str(error)) from error
+            prompt = await _connected(address)
+            undo.pop_all()
         return cls(waiting, prompt, keys, waiting_id=waiting_id)
 
     @property
@@ -161,6 +163,13 @@ class RedisNodeLanes:
 
     def _claimed(self, key: str, due: bytes, member: bytes) -> Claimed:
         return Claimed(self._keys.lane_of(key), Tier(key.rpartition(":")[2]), Entry(float(due), member))
+
+
+async def _connected(address: RedisAddress) -> RespConnection:
+    try:
+        return await RespConnection.open(address, timeout_s=CONNECT_TIMEOUT_S)
+    except RedisLost as error:
+        raise LaneUnavailable(str(error)) from error
 
 
 def _pushed(replies: list[Any]) -> int:

@@ -1,21 +1,17 @@
-"""Who is there: routers and nodes announce themselves in Redis and read of each other.
+"""Who is there: routers and nodes announce themselves and read of each other.
 
-A record lives a few heartbeats; whoever stops beating disappears. Nobody compares clocks: Redis expires the
-records. What each writes is what the others need to use a lane safely (docs/architecture.md, "Blind lanes").
+A record lives a few heartbeats; whoever stops beating disappears. Nobody compares clocks: the registry itself
+expires the records. What each writes is what the others need to use a lane safely (docs/architecture.md, "Blind
+lanes"). `isochrone.redis_registry` has the registry that processes share, `isochrone.memory_broker` its twin in
+memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import RedisError
-
-from isochrone.keys import INDEX_TTL_MS, RECORD_TTL_MS, Keys
-from isochrone.resp import RedisAddress
+from pydantic import BaseModel, ConfigDict
 
 
 class RouterRecord(BaseModel):
@@ -53,85 +49,24 @@ class Census:
 
 
 class RegistryUnavailable(Exception):
-    """Redis can't be asked just now."""
+    """The registry can't be asked just now."""
 
 
-class Registry:
-    """Announces one process and reads all. Rare calls, so redis-py does them."""
-
-    def __init__(self, address: RedisAddress, keys: Keys) -> None:
-        self._keys = keys
-        self._redis = Redis(connection_pool=_pool(address))
+class Registry(Protocol):
+    """Announces one process and reads all. Every method but `close` may raise RegistryUnavailable."""
 
     async def beat(self, record: RouterRecord | NodeRecord) -> Census:
-        """Renews our record and reads everybody's, in one round trip and a second for the records."""
-        kind = "router" if isinstance(record, RouterRecord) else "node"
-        key, index = self._keys.record(kind, record.boot), self._keys.index(kind)
-        try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(key, record.model_dump_json(), px=RECORD_TTL_MS)
-                pipe.sadd(index, f"{record.boot:016x}")
-                pipe.pexpire(index, INDEX_TTL_MS)
-                await pipe.execute()
-            return await self.read()
-        except (RedisError, OSError) as error:
-            raise RegistryUnavailable(str(error)) from error
+        """Renews our record and reads everybody's."""
 
     async def read(self) -> Census:
         """Everybody who is there now."""
-        try:
-            routers = await self._records("router", RouterRecord)
-            nodes = await self._records("node", NodeRecord)
-        except (RedisError, OSError) as error:
-            raise RegistryUnavailable(str(error)) from error
-        return Census(tuple(routers), tuple(nodes))
 
     async def leave(self, record: RouterRecord | NodeRecord) -> None:
         """Takes our record away at once."""
-        kind = "router" if isinstance(record, RouterRecord) else "node"
-        try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.delete(self._keys.record(kind, record.boot))
-                pipe.srem(self._keys.index(kind), f"{record.boot:016x}")
-                await pipe.execute()
-        except (RedisError, OSError) as error:
-            raise RegistryUnavailable(str(error)) from error
 
-    async def close(self) -> None:
-        await self._redis.aclose()
-
-    async def _records(self, kind: str, of: type[Any]) -> list[Any]:
-        index = self._keys.index(kind)
-        boots = sorted(await self._redis.smembers(index))
-        if not boots:
-            return []
-        found = await self._redis.mget([self._keys.record(kind, int(boot, 16)) for boot in boots])
-        records: list[Any] = []
-        for boot, text in zip(boots, found, strict=True):
-            if text is None:  # expired, or was never renewed: forget the name as well
-                await self._redis.srem(index, boot)
-                continue
-            try:
-                records.append(of.model_validate_json(text))
-            except ValidationError:
-                continue  # written by a version that we do not understand: as if not there
-        return records
+    async def close(self) -> None: ...
 
 
-def _pool(address: RedisAddress) -> ConnectionPool:
-    common: dict[str, Any] = {
-        "db": address.db,
-        "username": address.username,
-        "password": address.password,
-        "socket_timeout": 1.0,
-        "socket_connect_timeout": 1.0,
-        "decode_responses": True,
-        "max_connections": 2,
-    }
-    if address.path:
-        return ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **common)
-    common |= {"host": address.host, "port": address.port}
-    if address.tls:
-        ca_file = str(address.ca_file) if address.ca_file else None
-        return ConnectionPool(connection_class=SSLConnection, ssl_ca_certs=ca_file, **common)
-    return ConnectionPool(connection_class=Connection, **common)
+def kind_of(record: RouterRecord | NodeRecord) -> str:
+    """The word for such records in keys."""
+    return "router" if isinstance(record, RouterRecord) else "node"

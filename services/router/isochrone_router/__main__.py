@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isochrone.config import load_config
 from isochrone.process import Ready, run_process, run_until_signalled
+from isochrone.redis_broker import RedisBroker
 from isochrone_router.crew import Crew
 from isochrone_router.router import Router
 
@@ -28,7 +29,8 @@ def main() -> None:
             ready({"listen": crew.address, "admin": crew.admin_address})
             await run_until_signalled(crew, config.router.drain_s)
             return
-        router = Router(config, nodes=arguments.node_address, index=arguments.process or 0)
+        broker = RedisBroker.of(config.redis, mesh=config.mesh)
+        router = Router(config, broker=broker, nodes=arguments.node_address, index=arguments.process or 0)
         await router.start()
         ready({"listen": router.address, "admin": router.admin_address})
         await run_until_signalled(router, config.router.drain_s)

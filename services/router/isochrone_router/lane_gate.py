@@ -7,13 +7,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
 
 from isochrone.deadline import Clock
 from isochrone.errors import ConfigError
 from isochrone.keys import HEARTBEAT_S, Tier
 from isochrone.lane import Entry, LaneUnavailable, RouterLanes
-from isochrone.resp import RedisLost
 from isochrone_router.flight import Flight
 
 log = logging.getLogger(__name__)
@@ -32,16 +30,7 @@ class GateState(StrEnum):
     DOWN = "down"
 
 
-class Lanes(RouterLanes, Protocol):
-    """Lanes on a connection that can be lost."""
-
-    @property
-    def lost(self) -> asyncio.Future[None]: ...
-    def close(self) -> None: ...
-    def ping(self) -> asyncio.Future[float]: ...
-
-
-OpenLanes = Callable[[], Awaitable[Lanes]]
+OpenLanes = Callable[[], Awaitable[RouterLanes]]
 
 
 class LaneGate:
@@ -65,7 +54,7 @@ class LaneGate:
         self._linger_s = linger_s
         self._stall_s = stall_s
         self._clock = clock
-        self._lanes: Lanes | None = None
+        self._lanes: RouterLanes | None = None
         self._origin_s = 0.0
         self._buffers: dict[str, list[Flight]] = defaultdict(list)
         self._flush: asyncio.Handle | None = None
@@ -119,7 +108,7 @@ class LaneGate:
         if self._open_lanes is not None:
             try:
                 await self._enter()
-            except RedisLost as error:
+            except LaneUnavailable as error:
                 log.warning("starting without Redis, over the links alone: %s", error)
 
     async def run(self) -> None:
@@ -130,7 +119,7 @@ class LaneGate:
                 self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
                 try:
                     await self._enter()
-                except RedisLost as error:
+                except LaneUnavailable as error:
                     log.debug("Redis is still away: %s", error)
                     continue
                 except ConfigError as error:
@@ -153,7 +142,7 @@ class LaneGate:
                     self._origin_s = await lanes.ping() - self._clock()
         except (LaneUnavailable, TimeoutError) as error:
             lanes.close()
-            raise RedisLost(f"connected, but too slow: {error!r}") from error
+            raise LaneUnavailable(f"connected, but too slow: {error!r}") from error
         self._lanes = lanes
         self.state = GateState.UP
         self._retry_s = RETRY_FIRST_S
@@ -200,7 +189,7 @@ class LaneGate:
             return
         self._push_all()
 
-    def _push(self, lanes: Lanes, lane: str, flights: Sequence[Flight]) -> None:
+    def _push(self, lanes: RouterLanes, lane: str, flights: Sequence[Flight]) -> None:
         pushed = lanes.push(lane, Tier.STANDARD, [Entry(flight.due, flight.member) for flight in flights])
         self._depths[lane] += len(flights)
         self._pending[pushed] = self._clock()
@@ -208,7 +197,7 @@ class LaneGate:
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._look)
 
-    def _pushed(self, lanes: Lanes, lane: str, answer: asyncio.Future[int]) -> None:
+    def _pushed(self, lanes: RouterLanes, lane: str, answer: asyncio.Future[int]) -> None:
         self._pending.pop(answer, None)
         if answer.cancelled() or lanes is not self._lanes:
             return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from isochrone.keys import HEARTBEAT_S
-from isochrone.link.node_link import LinkEvents, LinkState, NodeLink
+from isochrone.link.node_link import LinkState, NodeLink
 from isochrone.registry import Census, NodeRecord, Registry, RegistryUnavailable, RouterRecord
 from isochrone.v1 import link_pb2
 
@@ -71,7 +71,7 @@ class Links:
         lanes: Iterable[str],
         *,
         hello: link_pb2.Hello,
-        events: LinkEvents,
+        new_link: Callable[[str, link_pb2.Hello], NodeLink],
         addresses: Sequence[str],
         registry: Registry | None,
         gate_is_up: Callable[[], bool],
@@ -80,7 +80,7 @@ class Links:
         self.views = {lane: LaneView(lane, gate_depth) for lane in lanes}
         self.links: dict[str, NodeLink] = {}
         self._hello = hello
-        self._events = events
+        self._new_link = new_link
         self._static = tuple(addresses)
         self._registry = registry
         self._gate_is_up = gate_is_up
@@ -159,7 +159,7 @@ class Links:
         if address not in self.links:
             hello = link_pb2.Hello()
             hello.CopyFrom(self._hello)
-            link = self.links[address] = NodeLink(address, hello=hello, events=self._events)
+            link = self.links[address] = self._new_link(address, hello)
             self._tasks[address] = asyncio.create_task(link.run(), name=f"link to {address}")
 
     def _linked(self) -> set[int]:

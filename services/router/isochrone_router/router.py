@@ -9,16 +9,15 @@ from collections.abc import Sequence
 
 import grpc
 
+from isochrone.broker import Broker
 from isochrone.config import MeshConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
-from isochrone.keys import Keys
+from isochrone.link.node_link import NodeLink
+from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
 from isochrone.node.node import bind
 from isochrone.ports import nth
-from isochrone.redis_lane import RedisRouterLanes
-from isochrone.registry import Registry
-from isochrone.resp import RedisAddress
 from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
 from isochrone.v1 import link_pb2
 from isochrone_router.admin import Admin
@@ -38,15 +37,17 @@ FIRST_NODE_S = 5.0
 
 
 class Router:
-    """One router process. `start` serves, `drain` leaves in order."""
+    """One router process. `start` joins the mesh and serves, `drain` leaves in order."""
 
     def __init__(
         self,
         config: MeshConfig,
         *,
+        broker: Broker | None = None,
         nodes: Sequence[str] = (),
         index: int = 0,
         clock: Clock = monotonic,
+        dial: Dial = dial,
     ) -> None:
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
@@ -56,11 +57,9 @@ class Router:
         self._config = config
         self._clock = clock
         self._flights = Flights(settings.limits)
-        address = RedisAddress.of(config.redis) if config.redis.resolved_url() not in ("none", "embedded") else None
-        keys = Keys(config.mesh)
-        self._registry = Registry(address, keys) if address else None
+        self._registry = broker.registry() if broker else None
         self.gate = LaneGate(
-            (lambda: RedisRouterLanes.open(address, keys)) if address else None,
+            broker.router_lanes if broker else None,
             on_change=self._gate_changed,
             linger_s=settings.linger_ms / 1e3,
             stall_s=config.redis.stall_ms / 1e3,
@@ -85,7 +84,9 @@ class Router:
         self.links = Links(
             {lane: None for route in config.routes.values() for lane in route.lanes},
             hello=hello,
-            events=self.dispatcher,
+            new_link=lambda address, hello: NodeLink(
+                address, hello=hello, events=self.dispatcher, clock=clock, dial=dial
+            ),
             addresses=[*settings.nodes, *nodes],
             registry=self._registry,
             gate_is_up=lambda: self.gate.is_up,
@@ -111,13 +112,9 @@ class Router:
         return f"<Router {self.name} at {self.address}, {len(self._flights)} requests under way, {self.gate!r}>"
 
     async def start(self) -> None:
-        """Connects and serves. Raises ConfigError where an address is taken or Redis refuses us."""
+        """Joins and serves. Raises ConfigError where an address is taken or Redis refuses us."""
         started_s = self._clock()
-        await self.gate.start()
-        await self.links.start()
-        for work in (self.gate.run(), self.links.run(), self._margin.run(), self._show_health()):
-            self._tasks.append(asyncio.create_task(work))
-        await self._first_node()
+        await self.join()
         await self._serve()
         status = RouterStatus(
             mesh=self._config.mesh,
@@ -137,6 +134,14 @@ class Router:
             self.admin_address = await self._admin.start(self.admin_address)
         except OSError as error:
             raise ConfigError(f"router.admin: can't listen on {self.admin_address}: {error}") from error
+
+    async def join(self) -> None:
+        """Connects to Redis and to the nodes, so that `servicer` can answer. Raises ConfigError."""
+        await self.gate.start()
+        await self.links.start()
+        for work in (self.gate.run(), self.links.run(), self._margin.run(), self._show_health()):
+            self._tasks.append(asyncio.create_task(work))
+        await self._first_node()
 
     async def wait(self) -> None:
         """Until one of its parts fails; they don't end by themselves."""

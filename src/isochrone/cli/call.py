@@ -21,6 +21,9 @@ EPILOG = examples(
 )
 
 
+CONNECT_S = 2.0
+
+
 def call(
     method: Annotated[
         str | None,
@@ -48,7 +51,7 @@ def call(
 
     text = _read(json)
     with grpc.insecure_channel(target) as channel:
-        known = reflected.methods(channel, target=target, timeout_s=2.0)
+        known = reflected.methods(channel, target=target, timeout_s=CONNECT_S)
         if method is None:
             for one in known:
                 out.print(one.route, soft_wrap=True)

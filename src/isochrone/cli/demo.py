@@ -1,7 +1,39 @@
-"""placeholder"""
+"""`isochrone demo`: a whole mesh on this machine, one ranking with its budget, and a few seconds of load."""
 
-EPILOG = ""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isochrone.cli.screen import examples, out
+from isochrone.cli.where import mesh_file
+
+EPILOG = examples(
+    ("all of it; stays up until Ctrl-C", "isochrone demo"),
+    ("harder, for longer", "isochrone demo --rate 600 --seconds 20"),
+    ("in a script: leaves by itself, 0 if everything worked", "CI=true isochrone demo"),
+)
 
 
-def demo() -> None:
-    """Show it."""
+def demo(
+    config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 5.0,
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second, on average.")] = 240.0,
+) -> None:
+    """See the mesh at work: build the model, start everything, rank, load it, and read where the time went.
+
+    In a terminal it stays up afterwards, for you to play with; Ctrl-C ends it. Elsewhere, or with CI set, it leaves.
+    """
+    import uvloop
+
+    from isochrone.cli.show import Show
+    from isochrone.config import load_config
+
+    path = mesh_file(config)
+    stays = out.is_terminal and not os.environ.get("CI")
+    show = Show(load_config(path), path, seconds=seconds, rate_per_s=rate, stays=stays)
+    show.build_models()
+    raise typer.Exit(uvloop.run(show.run()))

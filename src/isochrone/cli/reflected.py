@@ -86,12 +86,15 @@ def find(known: list[Method], name: str) -> Method:
     raise UnknownRoute(f"{name} {'could be any of' if found else 'is not among the methods here'}: {there}")
 
 
-def compact(value: Any) -> str:
+def compact(value: Any, depth: int = 0) -> str:
     """JSON for people: indented, but a list of plain values takes one line."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return re.sub(r"\[\n\s+[^\[\]{}]*?\n\s*\]", lambda m: re.sub(r"\n\s*", " ", m[0]).replace("[ ", "["), text).replace(
-        " ]", "]"
-    )
+    inside, outside = "  " * (depth + 1), "  " * depth
+    if isinstance(value, dict) and value:
+        rows = [f"{inside}{json.dumps(key)}: {compact(item, depth + 1)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{outside}}}"
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(inside + compact(item, depth + 1) for item in value) + f"\n{outside}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _first_line(error: Exception) -> str:

@@ -137,7 +137,8 @@ def _ms(value: Any) -> Text:
 
 def _percent(value: float) -> str:
     """Never rounded up to a promise that was not kept."""
-    return f"{int(value * 1e5 + 1e-6) / 1e3:g} %"
+    digits = 10 if value < 0.99 else 1000
+    return f"{int(value * 100 * digits + 1e-6) / digits:g} %"
 
 
 def _state(value: object) -> Text:

@@ -50,7 +50,9 @@ async def _up(config: MeshConfig, path: Path, logs: Path | None, restart: bool) 
         try:
             await signals.unless_stopped(stack.start())
             routes = ", ".join(config.routes)
-            out.print(f"[bold]{config.mesh}[/] serves {routes} on [bold]{stack.target}[/]; Ctrl-C ends it")
+            out.print(
+                f"[bold]{config.mesh}[/] serves {routes} on [bold]{stack.target}[/]; Ctrl-C ends it", soft_wrap=True
+            )
             await signals.unless_stopped(_watch(stack, restart))
         except Stopped:
             _say("draining; once more to end at once")

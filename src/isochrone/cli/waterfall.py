@@ -20,6 +20,15 @@ _COLOURS = {
     "link": "blue",
     "answer": "cyan",
 }
+_CLOSED = {
+    "all": "all that waited",
+    "full": "no more fitted",
+    "deadline": "one more would have made it late",
+    "overload": "the most in time for the work",
+    "late": "late already, but better than never",
+    "split": "a part of one that failed",
+}
+"""isochrone.batching.ClosedBy in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,8 @@ def _headline(report: BudgetReport) -> Text:
 def _footer(report: BudgetReport) -> Text:
     parts = [part for part in (report.lane, f"on {report.node}" if report.node else "") if part]
     if report.batch.jobs:
-        closed = f", closed by {report.batch.closed_by}" if report.batch.closed_by else ""
-        parts.append(f"batch of {_count(report.batch.jobs, 'request')}, {report.batch.units} units{closed}")
+        size = f"{_count(report.batch.jobs, 'request')}, {_count(report.batch.units, 'unit')}"
+        parts.append(f"batch of {size}: {_CLOSED.get(report.batch.closed_by, report.batch.closed_by or '?')}")
     if report.attempts > 1:
         parts.append(f"attempt {report.attempts}")
     if report.direct:

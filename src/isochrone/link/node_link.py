@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Protocol
-
-import grpc
+from typing import Protocol
 
 from isochrone.deadline import Clock, monotonic
 from isochrone.link import version
 from isochrone.link.outbox import Outbox
-from isochrone.link.stream import CHANNEL_OPTIONS, EOF, PATH
+from isochrone.link.stream import EOF, Dial, LinkBroken, dial
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -48,7 +45,15 @@ class LinkEvents(Protocol):
 class NodeLink:
     """A link to the node at one address, dialled again and again until closed."""
 
-    def __init__(self, address: str, *, hello: link_pb2.Hello, events: LinkEvents, clock: Clock = monotonic) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        hello: link_pb2.Hello,
+        events: LinkEvents,
+        clock: Clock = monotonic,
+        dial: Dial = dial,
+    ) -> None:
         self.address = address
         self.state = LinkState.DIALLING
         self.welcome = link_pb2.Welcome()
@@ -59,6 +64,7 @@ class NodeLink:
         self._hello = hello
         self._events = events
         self._clock = clock
+        self._dial = dial
         self._outbox: Outbox[link_pb2.RouterFrames] = Outbox(link_pb2.RouterFrames)
         self._heard_s = clock()
         self._up = False
@@ -111,8 +117,8 @@ class NodeLink:
         while True:
             try:
                 await self._serve_once()
-            except grpc.aio.AioRpcError as error:
-                log.debug("link to %s: %s", self.address, error.details())
+            except LinkBroken as error:
+                log.debug("link to %s: %s", self.address, error)
             finally:
                 was_up = self._up
                 self._went_down()
@@ -121,26 +127,19 @@ class NodeLink:
 
     async def _serve_once(self) -> None:
         """One connection, from Hello to its end."""
-        async with grpc.aio.insecure_channel(self.address, options=CHANNEL_OPTIONS) as channel:
-            open_link: Any = channel.stream_stream(
-                PATH,
-                request_serializer=link_pb2.RouterFrames.SerializeToString,
-                response_deserializer=link_pb2.NodeFrames.FromString,
-            )
-            call = open_link()
+        async with self._dial(self.address) as stream:
             self._hello.router_us = int(self._clock() * 1e6)
-            await call.write(link_pb2.RouterFrames(hello=self._hello))
-            first = await call.read()
+            await stream.write(link_pb2.RouterFrames(hello=self._hello))
+            first = await stream.read()
             if first is EOF or not self._accept(first):
                 return
-            writer = asyncio.create_task(self._outbox.write_all(call.write), name=f"link to {self.name}")
+            writer = asyncio.create_task(self._outbox.write_all(stream.write), name=f"link to {self.name}")
             try:
-                while (frames := await call.read()) is not EOF:
+                while (frames := await stream.read()) is not EOF:
                     self._take(frames)
             finally:
                 writer.cancel()
-                with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError, grpc.aio.AioRpcError):
-                    await writer
+                await asyncio.gather(writer, return_exceptions=True)  # on a broken stream it raises as well
 
     def _accept(self, first: link_pb2.NodeFrames) -> bool:
         welcome = first.welcome

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-import grpc
+from typing import Protocol
 
 from isochrone.deadline import Clock
 from isochrone.link.clock import ClockOffset
 from isochrone.link.outbox import Outbox
-from isochrone.link.stream import EOF
+from isochrone.link.stream import EOF, NodeEnd
 from isochrone.v1 import link_pb2
 
 PING_S = 0.2
@@ -85,11 +83,11 @@ class RouterLink:
         """Ends the link once what is on its way out has left."""
         self._finishing.set()
 
-    async def run(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def run(self, stream: NodeEnd) -> None:
         """Reads and writes until the router leaves, the stream breaks, or `finish`."""
-        writing = asyncio.create_task(self._outbox.write_all(context.write), name=f"write to {self.name}")
+        writing = asyncio.create_task(self._outbox.write_all(stream.write), name=f"write to {self.name}")
         pinging = asyncio.create_task(self._ping(), name=f"ping {self.name}")
-        reading = asyncio.create_task(self._read(context), name=f"read from {self.name}")
+        reading = asyncio.create_task(self._read(stream), name=f"read from {self.name}")
         finishing = asyncio.create_task(self._finishing.wait(), name=f"finish {self.name}")
         tasks = (writing, pinging, reading, finishing)
         try:
@@ -108,8 +106,8 @@ class RouterLink:
                     future.set_result(None)
             self._events.router_gone(self)
 
-    async def _read(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        while (frames := await context.read()) is not EOF:
+    async def _read(self, stream: NodeEnd) -> None:
+        while (frames := await stream.read()) is not EOF:
             self._take(frames)
 
     def _take(self, frames: link_pb2.RouterFrames) -> None:

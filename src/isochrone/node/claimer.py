@@ -5,28 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from isochrone.batching import jobs_to_claim
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes
 from isochrone.node.intake import Intake
 from isochrone.node.served import Served
-from isochrone.resp import RedisLost
 
 log = logging.getLogger(__name__)
 
 RECONNECT_FIRST_S, RECONNECT_MOST_S = 0.05, 1.0
 
 
-class Claiming(NodeLanes, Protocol):
-    """Lanes on a connection that can be lost."""
-
-    @property
-    def lost(self) -> asyncio.Future[None]: ...
-    def close(self) -> None: ...
-
-
-OpenLanes = Callable[[], Awaitable[Claiming]]
+OpenLanes = Callable[[], Awaitable[NodeLanes]]
 OrphansFound = Callable[[list[Claimed]], Awaitable[bool]]
 """Says whether the routers of these orphans live: their jobs then go back to the lane, else they are dropped."""
 
@@ -46,7 +37,7 @@ class Claimer:
         self._intake = intake
         self._open_lanes = open_lanes
         self._orphans_found = orphans_found
-        self._lanes: Claiming | None = None
+        self._lanes: NodeLanes | None = None
         self._allowed: frozenset[str] = frozenset()
         self._wanted = False
         self._waiting: asyncio.Task[None] | None = None
@@ -98,7 +89,7 @@ class Claimer:
         while self._open_lanes is not None:
             try:
                 self._lanes = await self._open_lanes()
-            except RedisLost as error:
+            except LaneUnavailable as error:
                 log.debug("no lanes: %s", error)
                 wait_s = min(2 * wait_s, RECONNECT_MOST_S)
                 await asyncio.sleep(wait_s)
@@ -127,7 +118,7 @@ class Claimer:
         served = self._served[lane]
         return jobs_to_claim(room_units=served.room, mean_units=served.mean_weight, most=served.model.batch_jobs)
 
-    async def _wait(self, lanes: Claiming, wants: Mapping[str, int]) -> None:
+    async def _wait(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
         try:
             claimed = await lanes.wait(wants)
         except LaneUnavailable:
@@ -140,7 +131,7 @@ class Claimer:
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
 
-    async def _claim(self, lanes: Claiming, wants: Mapping[str, int]) -> None:
+    async def _claim(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
         try:
             claimed = await lanes.claim(wants)
         except LaneUnavailable:

@@ -42,6 +42,11 @@ class Intake:
         """Jobs whose payload is on its way."""
         return len(self._fetches)
 
+    async def fetched(self, *, timeout_s: float) -> None:
+        """Waits until every payload on its way has come, or the time is up."""
+        if self._fetches:
+            await asyncio.wait(self._fetches.values(), timeout=max(0.0, timeout_s))
+
     def is_linked(self, router: int) -> bool:
         return router in self._callers
 

@@ -12,6 +12,7 @@ from isochrone.model import Model
 from isochrone.node.node import Node
 from isochrone.ports import nth
 from isochrone.process import Ready, run_process, run_until_signalled
+from isochrone.redis_broker import RedisBroker
 
 MakeModels = Callable[[MeshConfig, NodeConfig], Sequence[Model]]
 """The service's part: its models, from the file and the node's own section. Raises ConfigError."""
@@ -42,7 +43,7 @@ def main(service: str, make_models: MakeModels) -> None:
             device=group.device,
             listen=listen,
             advertise=advertise,
-            redis=config.redis,
+            broker=RedisBroker.of(config.redis, mesh=config.mesh),
         )
         await node.start()
         ready({"listen": node.address})

@@ -10,12 +10,12 @@ from typing import Any
 
 import grpc
 
-from isochrone.config import RedisConfig
+from isochrone.broker import Broker
 from isochrone.deadline import Clock, monotonic
-from isochrone.keys import Keys
+from isochrone.errors import InvalidRequest
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
-from isochrone.link.stream import EOF, METHOD, SERVICE
+from isochrone.link.stream import EOF, METHOD, SERVICE, NodeEnd
 from isochrone.model import Model
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
@@ -24,17 +24,15 @@ from isochrone.node.loop import NodeLoop
 from isochrone.node.membership import Membership
 from isochrone.node.own_api import OwnApi
 from isochrone.node.served import Served
-from isochrone.redis_lane import RedisNodeLanes
 from isochrone.registry import Census, NodeRecord, Registry
-from isochrone.resp import RedisAddress
-from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
+from isochrone.rpc import Health, UnaryEdge, add_reflection, fail, server_options
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
 
 
 class Node:
-    """Wires intake, claimer, loop and server. `start` loads the models and serves; `drain` ends it in order."""
+    """Wires intake, claimer, loop and server. `start` loads, serves and joins the mesh; `drain` ends it in order."""
 
     def __init__(
         self,
@@ -45,7 +43,7 @@ class Node:
         device: str,
         listen: str,
         advertise: str | None = None,
-        redis: RedisConfig | None = None,
+        broker: Broker | None = None,
         clock: Clock = monotonic,
     ) -> None:
         self.name = name
@@ -55,7 +53,7 @@ class Node:
         self._mesh = mesh
         self._listen = listen
         self._advertise = advertise
-        self._redis = redis
+        self._broker = broker
         self._clock = clock
         self._filled = asyncio.Event()
         self._device = Device(device, clock=clock)
@@ -71,7 +69,13 @@ class Node:
         return f"<Node {self.name} at {self.address}, {staged} jobs staged>"
 
     async def start(self) -> None:
-        """Loads and warms up the models, then serves. Raises ConfigError where that can't be."""
+        """Loads, serves, and joins the mesh. Raises ConfigError where that can't be."""
+        await self.load()
+        await self._serve()
+        self.join()
+
+    async def load(self) -> None:
+        """Loads the models, warms them up, and puts the parts together. Raises what the models raise."""
         loop = asyncio.get_running_loop()
         for model in self._models:
             served = await loop.run_in_executor(None, self._warm_up, model)
@@ -82,22 +86,20 @@ class Node:
                 *(served.lane, line.base_s * 1e6, line.per_unit_s * 1e6, served.model.unit),
             )
         self._intake = Intake(self._served, clock=self._clock, busy_until_s=lambda: self._loop.busy_until_s)
-        address = None
-        if self._redis is not None and self._redis.resolved_url() != "none":
-            address = RedisAddress.of(self._redis)
-        keys = Keys(self._mesh)
         self._claimer = Claimer(
             self._served,
             self._intake,
-            open_lanes=(lambda: RedisNodeLanes.open(address, keys)) if address else None,
+            open_lanes=self._broker.node_lanes if self._broker else None,
             orphans_found=self._orphans_found,
         )
         self._loop = NodeLoop(
             self._served, claimer=self._claimer, device=self._device, filled=self._filled, clock=self._clock
         )
-        await self._serve()
-        if address is not None:
-            self._registry = Registry(address, keys)
+
+    def join(self) -> None:
+        """Announces itself, claims jobs and runs them."""
+        if self._broker is not None:
+            self._registry = self._broker.registry()
             self._membership = Membership(
                 self._registry,
                 self._intake,
@@ -134,8 +136,7 @@ class Node:
         for link in self._intake.links:
             link.drain()
         await self._claimer.close()
-        while self._intake.fetching and self._clock() < deadline_s:
-            await asyncio.sleep(0.01)
+        await self._intake.fetched(timeout_s=deadline_s - self._clock())
         # Routers that hear of the drain send nothing more; what was on its way is given back by the intake.
         self._intake.leaving = True
         self._loop.leave()
@@ -203,14 +204,14 @@ class Node:
         await server.start()
         await health.show(lambda route: True)
 
-    async def _open_link(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """The Link.Open method: greets, then serves the link until it ends."""
-        first = await context.read()
+    async def open_link(self, stream: NodeEnd) -> None:
+        """Greets a router, then serves its link until that ends. Raises InvalidRequest where it says no Hello."""
+        first = await stream.read()
         if first is EOF or not first.HasField("hello"):
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame should be a Hello")
+            raise InvalidRequest.of("hello", "should be in the first frame")
         hello = first.hello
         welcome = self._welcome(hello)
-        await context.write(link_pb2.NodeFrames(welcome=welcome))
+        await stream.write(link_pb2.NodeFrames(welcome=welcome))
         if welcome.refusal:
             log.warning("refused router %s: %s", hello.name, welcome.refusal)
             return
@@ -221,7 +222,14 @@ class Node:
         if self._membership is not None:
             self._membership.check_soon()
         log.info("router %s is linked", link.name)
-        await link.run(context)
+        await link.run(stream)
+
+    async def _open_link(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """The Link.Open method."""
+        try:
+            await self.open_link(context)
+        except InvalidRequest as error:
+            await fail(context, error)
 
     def _welcome(self, hello: link_pb2.Hello) -> link_pb2.Welcome:
         if hello.mesh != self._mesh:

@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from isochrone.errors import InvalidRequest
+from isochrone.testing.journal import Journal
 from isochrone.testing.v1 import toy_pb2
 
 ECHO = "isochrone.testing.v1.Toy/Echo"
@@ -53,7 +54,13 @@ class SleepModel:
     unit = "units"
 
     def __init__(
-        self, *, sleep_ms: float = 10.0, unit_ms: float = 0.0, batch_jobs: int = 8, max_units: int = 1000
+        self,
+        *,
+        sleep_ms: float = 10.0,
+        unit_ms: float = 0.0,
+        batch_jobs: int = 8,
+        max_units: int = 1000,
+        journal: Journal | None = None,
     ) -> None:
         self._sleep_s = sleep_ms / 1e3
         self._unit_s = unit_ms / 1e3
@@ -61,6 +68,7 @@ class SleepModel:
         self.batch_units = max(max_units, batch_jobs)
         self.max_units = max_units
         self.forwards = 0
+        self._journal = journal
 
     def load(self) -> None:
         pass
@@ -76,6 +84,8 @@ class SleepModel:
 
     def forward(self, batch: Sequence[toy_pb2.ToyMessage]) -> Sequence[toy_pb2.ToyMessage]:
         self.forwards += 1
+        if self._journal is not None:
+            self._journal.note([item.body for item in batch])
         time.sleep(self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch))
         troubles = {item.trouble for item in batch}
         if "raise" in troubles:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isochrone_recsys.build import vocabulary
 
-TASTES = 8
+TASTES = 6
 """Dimensions of the space in which items lie and visitors have preferences. Hidden from the model."""
 FIRST_ID, LAST_ID = 100_000, 2_100_000
 """Ids are spread over this range as a shop's are: about one in a hundred is in the catalogue."""
@@ -99,7 +99,7 @@ def generate_items(count: int, rng: np.random.Generator) -> Items:
         exposure=exposure / exposure.sum(),
         department=department.astype(np.int64),
         taste=taste.astype(np.float32),
-        appeal=(0.45 * quality + 0.3 * np.exp(-age) + 0.2 * rng.normal(size=count)).astype(np.float32),
+        appeal=(0.7 * quality + 0.6 * np.exp(-age) + 0.2 * rng.normal(size=count)).astype(np.float32),
     )
 
 

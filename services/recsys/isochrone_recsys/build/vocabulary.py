@@ -53,7 +53,7 @@ COLOURS = (
 
 KINDS: tuple[str, ...] = tuple(kind for kinds, _, _ in DEPARTMENTS.values() for kind in kinds)
 MATERIALS: tuple[str, ...] = tuple(sorted({m for _, materials, _ in DEPARTMENTS.values() for m in materials}))
-BRANDS = 300
+BRANDS = 180
 """How many brands there are. They stay nameless: a title says what a thing is."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from isochrone.config import NodeConfig, validated
@@ -20,6 +22,8 @@ class ToyOptions(BaseModel):
     """Requests that sleep together."""
     echo_jobs: int = Field(default=64, ge=1, le=1024)
     """Requests that echo together."""
+    journal: Path | None = None
+    """A file to which Sleep adds a line for each batch it runs: when it began, and the bodies in it."""
 
 
 def options_of(node: NodeConfig) -> ToyOptions:

@@ -1,0 +1,61 @@
+"""What tests of a whole mesh share: a mesh of processes, a Redis, and a look for what they leave behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for `harness`
+
+from harness import Mesh, RedisServer, start_mesh
+
+StartMesh = Callable[..., Awaitable[Mesh]]
+_LOGS = pytest.StashKey[Path]()
+
+
+@pytest.fixture
+def logs(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Where this test's processes log; shown when it fails."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    request.node.stash[_LOGS] = folder
+    return folder
+
+
+@pytest.fixture
+async def redis(logs: Path) -> AsyncIterator[RedisServer]:
+    """A Redis for one test, running. Every key that is in it at the end has a time to live."""
+    server = RedisServer(logs=logs)
+    await server.start()
+    yield server
+    leaked = await server.keys_for_ever() if server.child.running else []
+    await server.close()
+    assert leaked == []
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, logs: Path) -> AsyncIterator[StartMesh]:
+    """Starts a mesh of toys: `await mesh(redis=redis, nodes=2, options={...})`."""
+    started: list[Mesh] = []
+
+    async def start(**changes: Any) -> Mesh:
+        started.append(await start_mesh(tmp_path, **changes))
+        return started[-1]
+
+    yield start
+    for one in started:
+        await one.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: Any = yield
+    logs = item.stash.get(_LOGS, None)
+    if report.failed and logs is not None:
+        for path in sorted(logs.glob("*.log")):
+            report.sections.append((path.name, "\n".join(path.read_text().splitlines()[-40:])))
+    return report
