@@ -32,6 +32,7 @@ async def redis(logs: Path) -> AsyncIterator[RedisServer]:
     server = RedisServer(logs=logs)
     await server.start()
     yield server
+    server.go_on()
     leaked = await server.keys_for_ever() if server.child.running else []
     await server.close()
     assert leaked == []

@@ -50,9 +50,12 @@ async def until(
     try:
         async with asyncio.timeout(within_s):
             while True:
-                seen = await look()
-                if is_so(seen):
-                    return seen
+                try:
+                    seen = await look()
+                    if is_so(seen):
+                        return seen
+                except aiohttp.ClientConnectionError as error:  # its process is away for the moment
+                    seen = {"error": str(error)}
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"not so within {within_s:g} s; last seen: {seen}") from None

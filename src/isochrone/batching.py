@@ -85,26 +85,30 @@ class BatchPolicy:
                 late.append(job)
             else:
                 on_time.append(job)
+        late.sort(key=_end)
         if not on_time:
-            late.sort(key=_end)
-            run = self._fill([], late, now_s=now_s, latency=latency, due=_end)
-            return Closing(run, drop, late[len(run) :], ClosedBy.LATE)
+            if not late:
+                return Closing([], drop, [], ClosedBy.ALL)
+            first, others = late[:1], late[1:]
+            joining = self._joining(first, others, by_s=first[0].deadline_s, now_s=now_s, latency=latency)
+            return Closing(first + others[:joining], drop, others[joining:], ClosedBy.LATE)
 
         on_time.sort(key=_due)
         start, count = self._choose(on_time, now_s=now_s, latency=latency)
         run = on_time[start : start + count]
         left = on_time[:start] + on_time[start + count :]
-        closed_by = ClosedBy.OVERLOAD if start else ClosedBy.ALL
-        if left and not start:
-            units = sum(job.units for job in run)
-            full = len(run) >= self.limits.jobs or units + left[0].units > self.limits.units
-            closed_by = ClosedBy.FULL if full else ClosedBy.DEADLINE
         if late and not left:  # the late ride along where nobody pays for it
-            late.sort(key=_end)
-            before = len(run)
-            run = self._fill(run, late, now_s=now_s, latency=latency, due=_due)
-            late = late[len(run) - before :]
-        return Closing(run, drop, left + late, closed_by)
+            by_s = min(run[0].objective_s, late[0].deadline_s)
+            joining = self._joining(run, late, by_s=by_s, now_s=now_s, latency=latency)
+            run, late = run + late[:joining], late[joining:]
+        keep = left + late
+        if start:
+            return Closing(run, drop, keep, ClosedBy.OVERLOAD)
+        if not keep:
+            return Closing(run, drop, keep, ClosedBy.ALL)
+        units = sum(job.units for job in run)
+        full = len(run) >= self.limits.jobs or units + keep[0].units > self.limits.units
+        return Closing(run, drop, keep, ClosedBy.FULL if full else ClosedBy.DEADLINE)
 
     def _choose(self, jobs: list[_J], *, now_s: float, latency: Latency) -> tuple[int, int]:
         """Start and length of the run of jobs (most urgent first) to take together."""
@@ -141,21 +145,15 @@ class BatchPolicy:
             units += job.units
         return units / max(latency.of(units), 1e-9)
 
-    def _fill(
-        self, run: list[_J], more: list[_J], *, now_s: float, latency: Latency, due: attrgetter[float]
-    ) -> list[_J]:
-        """`run` with as many of `more`, from the front, as the caps and the first of them due allow.
-        Both come sorted by `due`."""
-        run = run or more[:1]
-        grown = list(run)
+    def _joining(self, run: list[_J], more: list[_J], *, by_s: float, now_s: float, latency: Latency) -> int:
+        """How many of `more`, from the front, can join `run` within the caps and with the batch done by `by_s`."""
         units = sum(job.units for job in run)
-        for job in more[1:] if run[:1] == more[:1] else more:
+        for count, job in enumerate(more):
             units += job.units
-            crowded = len(grown) >= self.limits.jobs or units > self.limits.units
-            if crowded or now_s + latency.of(units) > due(run[0]):
-                break
-            grown.append(job)
-        return grown
+            crowded = len(run) + count >= self.limits.jobs or units > self.limits.units
+            if crowded or now_s + latency.of(units) > by_s:
+                return count
+        return len(more)
 
 
 def jobs_to_claim(*, room_units: int, mean_units: float, most: int) -> int:

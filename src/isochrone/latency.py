@@ -25,7 +25,7 @@ class Latency:
         """The largest batch expected to be done in that time."""
         if self.per_unit_s <= 0:
             return 2**31 if seconds >= self.base_s else 0
-        return max(0, int((seconds - self.base_s) / self.per_unit_s))
+        return max(0, int(min((seconds - self.base_s) / self.per_unit_s, 2**31)))
 
 
 class LatencyModel:
@@ -69,7 +69,7 @@ class LatencyModel:
             slope = (self._xy / self._weight - mean_x * mean_y) / variance
         slope = min(max(slope, 0.0), mean_y / mean_x)  # neither part of the time is negative
         spread_s = now.spread_s + (1 - self._KEEP) * (abs(clipped) - now.spread_s)
-        self.current = Latency(mean_y - slope * mean_x, slope, spread_s)
+        self.current = Latency(max(0.0, mean_y - slope * mean_x), slope, spread_s)
 
     def _add(self, units: int, seconds: float) -> None:
         keep = self._KEEP
@@ -89,4 +89,4 @@ def _line(points: list[tuple[float, float]]) -> tuple[float, float]:
     variance = sum((x - mean_x) ** 2 for x, _ in points)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / variance if variance else 0.0
     slope = min(max(slope, 0.0), mean_y / mean_x if mean_x else 0.0)
-    return mean_y - slope * mean_x, slope
+    return max(0.0, mean_y - slope * mean_x), slope

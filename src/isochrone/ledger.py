@@ -69,4 +69,4 @@ class Ledger:
 
 
 def _us(seconds: float) -> int:
-    return max(0, min(int(seconds * 1e6), 2**32 - 1))
+    return max(0, min(round(seconds * 1e6), 2**32 - 1))

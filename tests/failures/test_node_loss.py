@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from conftest import StartMesh
-from harness import Load, RedisServer, Status, goes_through_redis
+from harness import Load, RedisServer, Status, goes_through_redis, replayed
 
 pytestmark = pytest.mark.processes
 
@@ -21,11 +21,11 @@ def _both_linked(status: Status) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
 async def test_node_lost_under_load(mesh: StartMesh, redis: RedisServer, number: signal.Signals, through: str) -> None:
     """At least 99.9 % are answered; the rest fail in time with an error that says so, and nobody hangs."""
-    running = await mesh(redis=redis if through == "lanes" else None, route=SLA)
+    running = await mesh(redis=redis if through == "lanes" else None, route=SLA, options={"sleep_ms": 10})
     if through == "lanes":
         await running.until(goes_through_redis)
     lost = running.nodes[0]
-    async with Load(running.client()) as load:
+    async with Load(running.client(), callers=16) as load:
         await load.answers(500)
         running.stack.kill(lost.name, number)
         await load.answers(1500)
@@ -35,7 +35,7 @@ async def test_node_lost_under_load(mesh: StartMesh, redis: RedisServer, number:
             running.stack.kill(lost.name, signal.SIGCONT)
         await running.until(_both_linked)
         await load.answers(1000)
-    print(load.outcomes, sorted(round(s.took_s*1e3) for s in load.sent)[-20:])
     assert load.answered >= 0.999 * len(load.sent), load.outcomes
     assert set(load.outcomes) <= {"answered", "Unavailable", "DeadlineExceeded"}
+    assert replayed(running.journal, load.sent, after_s=0.2) == []
     await running.at_rest()

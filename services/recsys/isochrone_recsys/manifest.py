@@ -1,10 +1,89 @@
+"""What a built model's folder says of itself: its variant, its shapes, how good it is, and its files' checksums."""
+
 from __future__ import annotations
-from dataclasses import dataclass
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from isochrone.errors import ConfigError
+
+MANIFEST = "manifest.json"
+MODEL = "ranker.onnx"
+CATALOGUE = "catalogue.npz"
+SAMPLES = "samples.npz"
+FORMAT = 1
+"""Raised when a reader of an older manifest would misunderstand a newer one, or the other way round."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shapes:
+    """How many features the model has, and how many values each categorical one takes."""
+
     items: int
     user_dense: int
     user_categories: tuple[int, ...]
+    """The cardinality of each."""
     recent_items: int
-    item_categories: tuple[int, ...]
+    """How many recent items count."""
     item_dense: int
+    item_categories: tuple[int, ...]
+    """The cardinality of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The contents of a model folder's manifest.json."""
+
+    variant: str
+    """Model and variant, "ranker.fp32"."""
+    fingerprint: str
+    """Of everything the build depended on: two builds with the same one are the same build."""
+    seed: int
+    shapes: Shapes
+    metrics: Mapping[str, float]
+    """Held-out AUC of the model, of the oracle and of popularity."""
+    versions: Mapping[str, str]
+    """Of the packages that the build ran with."""
+    sha256: Mapping[str, str]
+    """Of each of the folder's other files, by name."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """The manifest of the model in `directory`. Raises ConfigError where there is none that can be used."""
+        path = directory / MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("format") != FORMAT:
+                raise ConfigError(f"{path}: written by another version: run `isochrone models build`")
+            shapes = content.pop("shapes")
+            cardinalities = {key: tuple(shapes.pop(key)) for key in ("user_categories", "item_categories")}
+            return cls(shapes=Shapes(**shapes, **cardinalities), **content)
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: {error.strerror or error}: no model is built there: run `isochrone models build`"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: not a manifest: run `isochrone models build`") from error
+
+    def write(self, directory: Path) -> None:
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True)
+        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    def read_file(self, directory: Path, name: str) -> bytes:
+        """The bytes of one of the folder's files, which are those that were built. Raises ConfigError."""
+        path = directory / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror or error}: run `isochrone models build`") from error
+        if sha256(content) != self.sha256.get(name):
+            raise ConfigError(f"{path}: not the file that was built (its SHA-256 differs): run `isochrone models build`")
+        return content
+
+
+def sha256(content: bytes) -> str:
+    """In hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -56,7 +56,7 @@ class Router:
         self.admin_address = nth(settings.admin, index)
         self._config = config
         self._clock = clock
-        self._flights = Flights(settings.limits)
+        self.flights = Flights(settings.limits)
         self._registry = broker.registry() if broker else None
         self.gate = LaneGate(
             broker.router_lanes if broker else None,
@@ -66,7 +66,7 @@ class Router:
             clock=clock,
         )
         self.dispatcher = Dispatcher(
-            self._flights,
+            self.flights,
             gate=self.gate,
             attempts=AttemptBudget(settings.extra_attempts),
             inline_bytes=settings.limits.inline_bytes,
@@ -98,7 +98,7 @@ class Router:
             config.routes,
             settings,
             boot=self.boot,
-            flights=self._flights,
+            flights=self.flights,
             dispatcher=self.dispatcher,
             margin=self._margin,
             clock=clock,
@@ -109,7 +109,7 @@ class Router:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
-        return f"<Router {self.name} at {self.address}, {len(self._flights)} requests under way, {self.gate!r}>"
+        return f"<Router {self.name} at {self.address}, {len(self.flights)} requests under way, {self.gate!r}>"
 
     async def start(self) -> None:
         """Joins and serves. Raises ConfigError where an address is taken or Redis refuses us."""
@@ -123,7 +123,7 @@ class Router:
             started_s=started_s,
             routes=self._config.routes,
             servicer=self.servicer,
-            flights=self._flights,
+            flights=self.flights,
             dispatcher=self.dispatcher,
             gate=self.gate,
             links=self.links,

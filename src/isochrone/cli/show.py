@@ -7,7 +7,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from isochrone.cli import admin
 from isochrone.cli.demo_view import load_summary, ranking_table
 from isochrone.cli.load import Tally, offer
 from isochrone.cli.screen import err, out
-from isochrone.cli.shop import RANK, Shop
+from isochrone.cli.shop import RANK, Shop, as_json
 from isochrone.cli.signals import Signals, Stopped, handled
 from isochrone.cli.supervisor import Supervisor
 from isochrone.cli.waterfall import Waterfall
@@ -75,13 +75,15 @@ class Show:
         _title("The mesh")
         await signals.unless_stopped(self._start(stack))
         out.print(f"  [green]up in {time.monotonic() - began_s:.1f} s[/]")
-        shop = Shop.open(self._config.models)
+        shop = Shop.open(self._config.models / self._route.lanes[0].rpartition("@")[0])
         async with Client(stack.target) as client:
             _title(f"One ranking: {_CANDIDATES} candidates for a visitor, the best ten")
             await signals.unless_stopped(self._rank(client, shop))
             _title(f"Load: {self._rate_per_s:.0f} requests/s, as pages that ask for {_BURST} rankings at a time")
             tally = await signals.unless_stopped(self._load(client, shop))
-        out.print(Padding(load_summary(tally, objective_ms=self._route.objective_ms, target=self._route.target), (0, 2)))
+        out.print(
+            Padding(load_summary(tally, objective_ms=self._route.objective_ms, target=self._route.target), (0, 2))
+        )
         worked = tally.sent > 0 and tally.answered >= _WORKED * tally.sent and not tally.errors["Internal"]
         if not worked:
             err.print(f"[bold red]the demo failed:[/] {tally.answered} of {tally.sent} requests were answered")
@@ -96,12 +98,11 @@ class Show:
             await admin.wait_ready(stack.admin_url, timeout_s=20)
 
     async def _rank(self, client: Client, shop: Shop) -> None:
-        visit = shop.visit(_CANDIDATES)
-        for _ in range(20):  # warm: the first requests of a process pay for what the others share
-            await client.rank(visit.user, visit.item_ids, top_k=10)
-        ranking = await client.rank(visit.user, visit.item_ids, top_k=10)
-        out.print(f"  {escape(visit.about)}", soft_wrap=True)
-        out.print(ranking_table([shop.title(item_id) for item_id in ranking.item_ids], ranking.scores))
+        request = shop.a_request(_CANDIDATES)
+        for _ in range(20):  # the first requests of a process pay for what the later ones share
+            ranking = await client.rank(request.user, request.item_ids, top_k=request.top_k)
+        out.print(f"  [dim]The visitor[/] {escape(shop.about(request))}", soft_wrap=True)
+        out.print(ranking_table(shop.titles(ranking.item_ids), ranking.scores))
         if ranking.budget is not None:
             out.print()
             out.print(Padding(Waterfall(ranking.budget.report), (0, 2)))
@@ -141,7 +142,7 @@ class Show:
     async def _stay(self, stack: Stack, shop: Shop) -> None:
         """Until Ctrl-C, with what there is to try."""
         request = self._config.models.parent / "request.json"
-        request.write_text(shop.request_json(_CANDIDATES), encoding="utf-8")
+        request.write_text(as_json(shop.a_request(_CANDIDATES)), encoding="utf-8")
         command = _command()
         _title("It stays up until Ctrl-C. In another terminal:")
         target = "" if stack.target == "127.0.0.1:50051" else f" --target {stack.target}"

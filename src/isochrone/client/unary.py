@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ from isochrone.status import from_code, from_status
 VARIANT_KEY = "isochrone-variant"
 BUDGET_KEY = "isochrone-budget-bin"
 STATUS_KEY = "grpc-status-details-bin"
+
+AGAIN_AFTER_S = (0.0, 0.02)
+"""Pauses before a request is sent again whose connection ended under it: its router left or died, and another may
+be at the same address. What the mesh itself refused is never sent again from here: it has tried already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +66,16 @@ class UnaryTransport:
 
     async def exchange(self, request: Request) -> Reply:
         check_size(request, max_message_bytes=self._endpoint.max_message_bytes)
-        call = self._method(request.route)(request.payload, timeout=request.timeout_s, metadata=_metadata(request))
-        try:
-            payload = await call
-            return Reply(payload, report=_find(await call.trailing_metadata(), BUDGET_KEY))
-        except grpc.aio.AioRpcError as error:
-            return _refusal(error.code(), error.details(), error.trailing_metadata())
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._closed and (task is None or not task.cancelling()):
-                # gRPC ends its calls this way when the channel closes; nobody cancelled this task.
-                return Reply(b"", error=Cancelled("the client was closed while the request was under way"))
-            raise
+        give_up_s = time.monotonic() + request.timeout_s
+        reply, unheard = await self._try(request, request.timeout_s)
+        for pause_s in AGAIN_AFTER_S:
+            if not unheard:
+                break
+            await asyncio.sleep(pause_s)
+            if self._closed:
+                break
+            reply, unheard = await self._try(request, max(0.0, give_up_s - time.monotonic()))
+        return reply
 
     async def close(self, *, grace_s: float) -> None:
         self._closed = True
@@ -80,6 +83,21 @@ class UnaryTransport:
         self._methods.clear()
         if channel is not None:
             await channel.close(grace_s)
+
+    async def _try(self, request: Request, timeout_s: float) -> tuple[Reply, bool]:
+        """A reply, and whether it is none of the mesh's own: the connection ended first."""
+        call = self._method(request.route)(request.payload, timeout=timeout_s, metadata=_metadata(request))
+        try:
+            payload = await call
+            return Reply(payload, report=_find(await call.trailing_metadata(), BUDGET_KEY)), False
+        except grpc.aio.AioRpcError as error:
+            return _refusal(error.code(), error.details(), error.trailing_metadata())
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and (task is None or not task.cancelling()):
+                # gRPC ends its calls this way when the channel closes; nobody cancelled this task.
+                return Reply(b"", error=Cancelled("the client was closed while the request was under way")), False
+            raise
 
     def _method(self, route: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
         method = self._methods.get(route)
@@ -117,6 +135,18 @@ class SyncUnaryTransport:
 
     def exchange(self, request: Request) -> Reply:
         check_size(request, max_message_bytes=self._endpoint.max_message_bytes)
+        give_up_s = time.monotonic() + request.timeout_s
+        reply, unheard = self._try(request, request.timeout_s)
+        for pause_s in AGAIN_AFTER_S:
+            if not unheard:
+                break
+            time.sleep(pause_s)
+            if self._closed:
+                break
+            reply, unheard = self._try(request, max(0.0, give_up_s - time.monotonic()))
+        return reply
+
+    def _try(self, request: Request, timeout_s: float) -> tuple[Reply, bool]:
         if self._closed:
             raise RuntimeError("the client is closed")
         method = self._methods.get(request.route)
@@ -124,12 +154,12 @@ class SyncUnaryTransport:
             method = self._channel.unary_unary(f"/{request.route}", None, None)
             self._methods[request.route] = method
         try:
-            payload, call = method.with_call(request.payload, timeout=request.timeout_s, metadata=_metadata(request))
+            payload, call = method.with_call(request.payload, timeout=timeout_s, metadata=_metadata(request))
         except grpc.RpcError as error:
             # What a blocking call raises is its own call object too, but no type says so.
             failed: Any = error
             return _refusal(failed.code(), failed.details(), failed.trailing_metadata())
-        return Reply(payload, report=_find(call.trailing_metadata(), BUDGET_KEY))
+        return Reply(payload, report=_find(call.trailing_metadata(), BUDGET_KEY)), False
 
     def close(self) -> None:
         self._closed = True
@@ -143,11 +173,14 @@ def _metadata(request: Request) -> tuple[tuple[str, str], ...] | None:
     return None if request.variant is None else ((VARIANT_KEY, request.variant),)
 
 
-def _refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] | None) -> Reply:
-    """A failed RPC as a reply: the mesh's own error where it sent one, the bare code's where it didn't."""
+def _refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] | None) -> tuple[Reply, bool]:
+    """A failed RPC as a reply: the mesh's own error where it sent one, the bare code's where it didn't; and
+    whether it looks as if the connection had ended first. A server that leaves cancels what it hasn't looked at."""
     number: int = code.value[0]
-    error = _sent_error(number, _find(trailers, STATUS_KEY)) or from_code(number, details or code.value[1])
-    return Reply(b"", error=error, report=_find(trailers, BUDGET_KEY))
+    sent = _find(trailers, STATUS_KEY)
+    error = _sent_error(number, sent) or from_code(number, details or code.value[1])
+    unheard = sent is None and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    return Reply(b"", error=error, report=_find(trailers, BUDGET_KEY)), unheard
 
 
 def _sent_error(code: int, details: bytes | None) -> IsochroneError | None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from isochrone.batching import jobs_to_claim
+from isochrone.errors import ConfigError
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes
 from isochrone.node.intake import Intake
 from isochrone.node.served import Served
@@ -15,7 +16,8 @@ from isochrone.node.served import Served
 log = logging.getLogger(__name__)
 
 RECONNECT_FIRST_S, RECONNECT_MOST_S = 0.05, 1.0
-
+CLOSE_S = 1.0
+"""How long a last claim may take to end."""
 
 OpenLanes = Callable[[], Awaitable[NodeLanes]]
 OrphansFound = Callable[[list[Claimed]], Awaitable[bool]]
@@ -43,6 +45,7 @@ class Claimer:
         self._waiting: asyncio.Task[None] | None = None
         self._prompt: asyncio.Task[None] | None = None
         self._others: set[asyncio.Task[None]] = set()
+        self._reconnect_s = RECONNECT_FIRST_S
         self.siblings: dict[str, int] = {}
         """How many nodes claim from each lane, this one counted: an idle one leaves work for the others."""
 
@@ -83,36 +86,50 @@ class Claimer:
             if wants:
                 self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
 
-    async def run(self) -> None:
-        """Keeps a connection to the lanes until cancelled. ConfigError where Redis refuses this node."""
-        wait_s = RECONNECT_FIRST_S
-        while self._open_lanes is not None:
+    async def start(self) -> None:
+        """Connects, if the lanes are there. Raises ConfigError where they refuse this node."""
+        if self._open_lanes is not None:
             try:
                 self._lanes = await self._open_lanes()
             except LaneUnavailable as error:
-                log.debug("no lanes: %s", error)
-                wait_s = min(2 * wait_s, RECONNECT_MOST_S)
-                await asyncio.sleep(wait_s)
-                continue
-            wait_s = RECONNECT_FIRST_S
-            log.info("claiming from the lanes")
-            if self._wanted:
-                self.wait_for_work()
+                log.warning("starting without lanes; jobs come over the links: %s", error)
+
+    async def run(self) -> None:
+        """Keeps a connection to the lanes until cancelled."""
+        while self._open_lanes is not None:
             try:
-                await asyncio.shield(self._lanes.lost)
-            finally:
-                self._lanes.close()
-                self._lanes = None
-            log.warning("the lanes are out of reach; jobs come over the links")
+                self._lanes = self._lanes or await self._open_lanes()
+            except LaneUnavailable as error:
+                log.debug("no lanes: %s", error)
+            except ConfigError as error:
+                log.error("%s", error)
+            else:
+                await self._stay(self._lanes)
+            await asyncio.sleep(self._reconnect_s)
+            self._reconnect_s = min(2 * self._reconnect_s, RECONNECT_MOST_S)
 
     async def close(self) -> None:
         """Claims nothing more; what was claimed at this moment is still staged."""
         self._allowed = frozenset()
         if self._waiting is not None:
-            await self._interrupt()
+            self._start(self._interrupt())
         tasks = [task for task in (self._waiting, self._prompt, *self._others) if task is not None]
         if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+        if self._lanes is not None:
+            self._lanes.close()  # a Redis that was silent must find nobody here to give jobs to when it wakes
+
+    async def _stay(self, lanes: NodeLanes) -> None:
+        """Until the connection is lost."""
+        log.info("claiming from the lanes")
+        if self._wanted:
+            self.wait_for_work()
+        try:
+            await asyncio.shield(lanes.lost)
+        finally:
+            lanes.close()
+            self._lanes = None
+        log.warning("the lanes are out of reach; jobs come over the links")
 
     def _jobs_wanted(self, lane: str) -> int:
         served = self._served[lane]
@@ -121,9 +138,10 @@ class Claimer:
     async def _wait(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
         try:
             claimed = await lanes.wait(wants)
-        except LaneUnavailable:
-            lanes.close()
-            claimed = []
+            self._reconnect_s = RECONNECT_FIRST_S
+        except LaneUnavailable as error:
+            self._leave(lanes, error)
+            return  # it waits again on the next connection
         finally:
             self._waiting = None
         self._wanted = not claimed
@@ -134,19 +152,26 @@ class Claimer:
     async def _claim(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
         try:
             claimed = await lanes.claim(wants)
-        except LaneUnavailable:
-            lanes.close()
-            claimed = []
+        except LaneUnavailable as error:
+            self._leave(lanes, error)
+            return
         finally:
             self._prompt = None
         self._stage(claimed)
 
     async def _interrupt(self) -> None:
-        if self._lanes is not None:
+        lanes = self._lanes
+        if lanes is not None:
             try:
-                await self._lanes.interrupt()
-            except LaneUnavailable:
-                self._lanes.close()
+                await lanes.interrupt()
+            except LaneUnavailable as error:
+                self._leave(lanes, error)
+
+    def _leave(self, lanes: NodeLanes, error: LaneUnavailable) -> None:
+        """Gives up a connection that broke, or on which Redis refuses what a node must do."""
+        if not lanes.lost.done():
+            log.warning("the lanes refuse this node: %s", error)
+            lanes.close()
 
     def _stage(self, claimed: list[Claimed]) -> None:
         orphans = self._intake.from_lanes(claimed) if claimed else []
@@ -164,8 +189,8 @@ class Claimer:
         if lanes is not None:
             try:
                 await lanes.put_back(orphans)
-            except LaneUnavailable:
-                lanes.close()  # their router sends them again, since Redis is gone for it too
+            except LaneUnavailable as error:
+                self._leave(lanes, error)  # their router sends them again, since Redis is gone for it too
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -86,8 +86,7 @@ class Membership:
     def _apply(self, census: Census) -> None:
         unlinked = [router for router in census.routers if not self._intake.is_linked(router.boot)]
         blind = {lane for router in unlinked for lane in router.uses}
-        allowed = frozenset(self._record.lanes) - blind
-        changed = allowed != self._claims()
-        self._allow(allowed, census)
-        if changed:
+        before = self._claims()
+        self._allow(frozenset(self._record.lanes) - blind, census)
+        if self._claims() != before:
             self._again.set()  # routers are to know before they push to a lane that this node claims from

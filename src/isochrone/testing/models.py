@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -61,6 +61,7 @@ class SleepModel:
         batch_jobs: int = 8,
         max_units: int = 1000,
         journal: Journal | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._sleep_s = sleep_ms / 1e3
         self._unit_s = unit_ms / 1e3
@@ -69,6 +70,7 @@ class SleepModel:
         self.max_units = max_units
         self.forwards = 0
         self._journal = journal
+        self._sleep = sleep
 
     def load(self) -> None:
         pass
@@ -86,7 +88,7 @@ class SleepModel:
         self.forwards += 1
         if self._journal is not None:
             self._journal.note([item.body for item in batch])
-        time.sleep(self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch))
+        self._sleep(self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch))
         troubles = {item.trouble for item in batch}
         if "raise" in troubles:
             raise RuntimeError("a toy was told to raise")

@@ -92,7 +92,8 @@ class _End(Generic[_In, _Out]):
         self._outgoing = outgoing
 
     async def read(self) -> _In:
-        return await self._incoming.get()
+        message: _In = await self._incoming.get()
+        return message
 
     async def write(self, message: _Out, /) -> None:
         self._outgoing.put(message)

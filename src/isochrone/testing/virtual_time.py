@@ -11,7 +11,7 @@ import functools
 import random
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -63,9 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.clock()
 
-    def run_in_executor(  # type: ignore[override]  # typeshed's has a string for the future
-        self, executor: Any, func: Callable[[Unpack[_Ts]], _T], *args: Unpack[_Ts]
-    ) -> asyncio.Future[_T]:
+    def run_in_executor(self, executor: Any, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
         """Calls `func` at once, in this thread; its result comes after the time by which it advanced the clock."""
         future: asyncio.Future[_T] = self.create_future()
         began_s = self.clock()
@@ -80,7 +78,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
 
-class _Jumping(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # which class it is depends on the system
+class _Jumping(selectors.DefaultSelector):
     """Where the loop would wait for a timer, time jumps to it."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -88,12 +86,12 @@ class _Jumping(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # w
         self._clock = clock
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        ready = super().select(0)
         if ready or timeout == 0:
             return ready
         if timeout is None:
             if len(self.get_map()) > 1:  # besides the loop's own wake-up pipe
-                return super().select(None)  # type: ignore[no-any-return]
+                return super().select(None)
             raise NothingLeft("nothing is left that could happen; what is awaited will never come")
         self._clock.advance(timeout)
         if self._clock() > START_S + HORIZON_S:

@@ -42,6 +42,10 @@ class Visits:
     def __len__(self) -> int:
         return len(self.dense)
 
+    def head(self, count: int) -> Visits:
+        """The first `count` of them, or all."""
+        return Visits(*(getattr(self, field.name)[:count] for field in fields(self)))
+
 
 class Shoppers:
     """The visitors of the shop: how they come about and what they would click.

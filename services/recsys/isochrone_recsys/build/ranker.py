@@ -1,0 +1,153 @@
+"""Building a ranker: a world, a model that learns it, the judgement, and the folder that is served from."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from isochrone_recsys.build.dlrm import DLRM
+from isochrone_recsys.build.evaluation import BuildFailed, Evaluation, auc
+from isochrone_recsys.build.graph import to_onnx
+from isochrone_recsys.build.publish import published
+from isochrone_recsys.build.recipe import VARIANT, Recipe
+from isochrone_recsys.build.train import predict, repeatable, train
+from isochrone_recsys.build.world import World, generate_world, visits_in
+from isochrone_recsys.catalogue import Catalogue
+from isochrone_recsys.manifest import CATALOGUE, MODEL, SAMPLES, Manifest, sha256
+from isochrone_recsys.model import feed
+from isochrone_recsys.query import Query
+from isochrone_recsys.samples import Samples
+
+THREADS = 2
+"""Of training. Part of what makes a build repeatable: sums are split between them."""
+_TOLERANCE = 1e-5
+"""The largest difference in probability between the graph and the model: rounding, in another order of sums."""
+_COMPARED_VISITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What came of a build."""
+
+    directory: Path
+    variant: str
+    evaluation: Evaluation
+    seconds: float
+    size_bytes: int
+    """Of all files."""
+
+
+def build_ranker(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport:
+    """Builds the recipe's ranker and puts it at `out_dir`. Raises BuildFailed, leaving what was there."""
+    start = time.monotonic()
+    with _progress(console) as step, repeatable(seed=recipe.seed, threads=THREADS):
+        world = generate_world(recipe, advance=step("Generating visits", visits_in(recipe)))
+        model = train(world, recipe, advance=step("Training", recipe.train_visits))
+        evaluation = Evaluation(
+            model=auc(predict(model, world.held_out), world.held_out.clicked),
+            oracle=auc(world.held_out.probability, world.held_out.clicked),
+            popularity=auc(world.popularity[world.held_out.slate], world.held_out.clicked),
+        )
+        _show(evaluation, console)
+        evaluation.check(recipe.bar)
+        graph = to_onnx(model, world.shapes).SerializeToString()
+        _compare(graph, model, world)
+    with published(out_dir) as folder:
+        (folder / MODEL).write_bytes(graph)
+        Catalogue(ids=world.items.ids, titles=np.array(world.items.titles)).save(folder)
+        _samples(world, recipe).save(folder)
+        size_bytes = _sign(folder, recipe, world, evaluation)
+    return BuildReport(
+        directory=out_dir,
+        variant=VARIANT,
+        evaluation=evaluation,
+        seconds=time.monotonic() - start,
+        size_bytes=size_bytes,
+    )
+
+
+def _show(evaluation: Evaluation, console: Console) -> None:
+    console.print(
+        f"  held-out AUC {evaluation.model:.4f}; the oracle's {evaluation.oracle:.4f}, popularity's "
+        f"{evaluation.popularity:.4f}: {evaluation.oracle_lift:.1%} of the oracle's lift over chance",
+        highlight=False,
+    )
+
+
+def _compare(graph: bytes, model: DLRM, world: World) -> None:
+    """Runs graph and model on the same visits, as serving would. Raises BuildFailed where they differ."""
+    few = world.held_out.head(_COMPARED_VISITS)
+    recent = [row[row < len(world.items)].astype(np.int32) for row in few.recent]
+    queries = [
+        Query(dense=dense.tolist(), categories=categories.tolist(), recent=looked_at, items=slate, top_k=0)
+        for dense, categories, looked_at, slate in zip(
+            few.dense, few.categories, recent, few.slate.astype(np.int32), strict=True
+        )
+    ]
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (served,) = session.run(["probability"], feed(queries, [len(q.items) for q in queries], world.shapes))
+    trained = 1 / (1 + np.exp(-predict(model, few).astype(np.float64).ravel()))
+    difference = float(np.abs(served - trained).max())
+    if not difference <= _TOLERANCE:  # so that NaN fails, too
+        raise BuildFailed(f"the ONNX graph differs from the model by {difference:.2g} in probability")
+
+
+def _samples(world: World, recipe: Recipe) -> Samples:
+    visitors = world.held_out.head(recipe.sample_visitors)
+    return Samples(
+        dense=visitors.dense,
+        categories=visitors.categories,
+        recent=visitors.recent,
+        ids=world.items.ids,
+        kinds=world.items.kinds,
+        exposure=world.items.exposure,
+    )
+
+
+def _sign(folder: Path, recipe: Recipe, world: World, evaluation: Evaluation) -> int:
+    """Writes the manifest of the other files in `folder`; returns the bytes of all."""
+    Manifest(
+        variant=VARIANT,
+        fingerprint=recipe.fingerprint(),
+        seed=recipe.seed,
+        shapes=world.shapes,
+        metrics={
+            "auc": evaluation.model,
+            "oracle_auc": evaluation.oracle,
+            "popularity_auc": evaluation.popularity,
+            "oracle_lift": evaluation.oracle_lift,
+        },
+        versions={
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        sha256={name: sha256((folder / name).read_bytes()) for name in (MODEL, CATALOGUE, SAMPLES)},
+    ).write(folder)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], object]]]:
+    """Shows bars: a call with a description and the visits to come adds one, and returns what advances it."""
+    columns = (TextColumn("  {task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+
+        def step(description: str, total: int) -> Callable[[int], object]:
+            task = progress.add_task(description, total=total)
+            return lambda visits: progress.advance(task, visits)
+
+        yield step

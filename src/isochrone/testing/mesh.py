@@ -1,0 +1,191 @@
+"""A whole mesh in one process: a real router, real nodes with your models, and nothing to install or start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from isochrone_router.router import Router
+
+from isochrone.client.budget import Budget
+from isochrone.client.transport import Answer
+from isochrone.config import MeshConfig, RouteConfig, RouterConfig
+from isochrone.deadline import Clock
+from isochrone.errors import IsochroneError
+from isochrone.memory_broker import MemoryBroker
+from isochrone.model import Model, lane_name
+from isochrone.node.node import Node
+from isochrone.rpc import Call
+from isochrone.testing.network import Network
+from isochrone.testing.virtual_time import VirtualLoop
+
+MESH = "local"
+DEVICE = "cpu"
+SETTLE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What a mesh still holds of requests: all zero when every one of them is over."""
+
+    requests: int
+    """Not yet answered by the router."""
+    in_lanes: int
+    on_nodes: int
+    """Claimed or given, and not yet running."""
+
+
+class LocalMesh:
+    """Router, lanes, links and nodes as in production, without Redis and gRPC between them.
+
+    Under `@virtual_time` it runs on a clock that jumps over all waiting; on an ordinary loop, in real time.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        routes: Mapping[str, RouteConfig | Mapping[str, Any]],
+        nodes: int = 1,
+        lanes: bool = True,
+        hop_s: float = 0.0,
+        router: RouterConfig | Mapping[str, Any] | None = None,
+    ) -> None:
+        """`models` are served by each of so many `nodes`. `routes` and `router` are as in a mesh's YAML file;
+        a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
+        links as they do without Redis. `hop_s` is how long a message takes over a link."""
+        loop = asyncio.get_running_loop()
+        self.clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
+        self.broker = MemoryBroker(clock=self.clock) if lanes else None
+        self.nodes: list[Node] = []
+        self._models = models
+        self._first_nodes = nodes
+        self._nodes_made = 0
+        self._network = Network(hop_s=hop_s)
+        config = MeshConfig.model_validate(
+            {
+                "mesh": MESH,
+                "redis": {"url": "none"},
+                "router": router or {},
+                "routes": {route: _with_lanes(route, sla, models) for route, sla in routes.items()},
+            }
+        )
+        self.router = Router(
+            config,
+            broker=self.broker,
+            nodes=() if lanes else [_address(index) for index in range(nodes)],
+            clock=self.clock,
+            dial=self._network.dial,
+        )
+
+    def __repr__(self) -> str:
+        return f"<LocalMesh {self.router!r}, {self.nodes!r}>"
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._first_nodes):
+            await self.add_node(self._models)
+        await self.router.join()
+        await self.settled()
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.router.close()
+        for node in list(self.nodes):
+            await self.kill_node(node)
+
+    async def call(
+        self, route: str, payload: bytes, *, timeout_s: float | None = None, variant: str | None = None
+    ) -> Answer:
+        """What a client gets: the answer with its budget, or an IsochroneError with its `budget`."""
+        now_s = self.clock()
+        call = Call(
+            route=route,
+            request=payload,
+            received_s=now_s,
+            deadline_s=None if timeout_s is None else now_s + timeout_s,
+            variant=variant,
+        )
+        try:
+            answered = await self.router.servicer.serve(call)
+        except IsochroneError as error:
+            if error.budget is not None:
+                error.budget = Budget.from_report(error.budget)
+            raise
+        return Answer(answered.payload, Budget.from_report(answered.budget))
+
+    async def add_node(self, models: Sequence[Model]) -> Node:
+        """Starts one more node. The router finds it in the registry within a heartbeat: `settled` waits for that.
+        Without lanes there is no registry, and it is not found."""
+        node = Node(
+            models,
+            name=f"node-{self._nodes_made}",
+            mesh=MESH,
+            device=DEVICE,
+            listen=_address(self._nodes_made),
+            broker=self.broker,
+            clock=self.clock,
+        )
+        self._nodes_made += 1
+        await node.load()
+        node.join()
+        self._network.plug_in(node)
+        self.nodes.append(node)
+        return node
+
+    async def drain_node(self, node: Node, *, grace_s: float = 10.0) -> None:
+        """Lets a node finish what it has, as SIGTERM does."""
+        await node.drain(grace_s)
+        self._remove(node)
+
+    async def kill_node(self, node: Node) -> None:
+        """Ends a node with all it has, as SIGKILL does."""
+        self._remove(node)
+        await node.close()
+
+    def partition(self, node: Node) -> None:
+        """Cuts a node's links without breaking them: what is sent waits until healed."""
+        self._network.partition(node)
+
+    def heal(self, node: Node) -> None:
+        self._network.heal(node)
+
+    async def settled(self) -> None:
+        """Waits until every node is linked and, while there are lanes, every lane is open. Raises TimeoutError."""
+        changed = self.router.links.changed
+        async with asyncio.timeout(SETTLE_S):
+            while not self._is_settled():
+                changed.clear()
+                await changed.wait()
+
+    @property
+    def under_way(self) -> UnderWay:
+        queues = self.broker.lanes.queues.values() if self.broker else ()
+        return UnderWay(
+            requests=len(self.router.flights),
+            in_lanes=sum(map(len, queues)),
+            on_nodes=sum(node.node_state().backlog_jobs for node in self.nodes),
+        )
+
+    def _is_settled(self) -> bool:
+        lanes_up = self.broker is not None and self.broker.lanes.is_up
+        served = {link.name for link in self.router.links.links.values() if link.takes_jobs}
+        return {node.name for node in self.nodes} <= served and all(
+            view.is_open or not (lanes_up and view.nodes) for view in self.router.links.views.values()
+        )
+
+    def _remove(self, node: Node) -> None:
+        self._network.unplug(node)
+        self.nodes.remove(node)
+
+
+def _address(index: int) -> str:
+    return f"local:{index}"
+
+
+def _with_lanes(route: str, sla: RouteConfig | Mapping[str, Any], models: Sequence[Model]) -> dict[str, Any]:
+    """A route's configuration, with the lanes of all models that serve it where it names none."""
+    able = [lane_name(model.variant, DEVICE) for model in models if route in model.routes]
+    return {"lanes": able, **(sla.model_dump() if isinstance(sla, RouteConfig) else sla)}

@@ -1,0 +1,214 @@
+"""BatchPolicy: which of the waiting jobs run now, by rules that hold for whatever waits."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from isochrone.batching import WORTH_RATE, BatchPolicy, ClosedBy, Closing, Limits, jobs_to_claim
+from isochrone.latency import Latency
+
+NOW_S = 100.0
+ROUNDING_S = 1e-9
+
+
+@dataclass(eq=False)
+class Job:
+    units: int
+    objective_s: float
+    deadline_s: float
+
+    @classmethod
+    def due_in(cls, objective_ms: float, deadline_ms: float = 1000.0, *, units: int = 1) -> Job:
+        return cls(units, NOW_S + objective_ms / 1e3, NOW_S + deadline_ms / 1e3)
+
+
+# All times in whole microseconds, as links carry them.
+jobs = st.builds(
+    lambda units, objective_us, more_us: Job.due_in(objective_us / 1e3, (objective_us + more_us) / 1e3, units=units),
+    st.integers(1, 100),
+    st.integers(-20_000, 100_000),
+    st.integers(0, 100_000),
+)
+waitings = st.lists(jobs, max_size=24)
+latencies = st.builds(
+    lambda base_us, unit_us, spread_us: Latency(base_us / 1e6, unit_us / 1e6, spread_us / 1e6),
+    st.integers(0, 20_000),
+    st.integers(0, 2_000),
+    st.integers(0, 5_000),
+)
+limits = st.builds(Limits, units=st.integers(1, 200), jobs=st.integers(1, 16))
+
+
+def close(waiting: list[Job], latency: Latency, limits: Limits = Limits(units=64, jobs=64)) -> Closing[Job]:
+    return BatchPolicy(limits).close(waiting, now_s=NOW_S, latency=latency)
+
+
+def units_of(some: list[Job]) -> int:
+    return sum(job.units for job in some)
+
+
+def is_on_time(job: Job, latency: Latency) -> bool:
+    return NOW_S + latency.of(job.units) <= job.objective_s
+
+
+@given(waitings, latencies, limits)
+def test_every_job_is_in_exactly_one_list(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """No job is lost and none is doubled."""
+    closing = close(waiting, latency, limits)
+    decided = [*closing.run, *closing.drop, *closing.keep]
+    assert len(decided) == len(waiting)
+    assert {id(job) for job in decided} == {id(job) for job in waiting}
+
+
+@given(waitings, latencies, limits)
+def test_a_free_device_is_not_left_idle(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """Something runs unless everything was dropped."""
+    closing = close(waiting, latency, limits)
+    assert closing.run or len(closing.drop) == len(waiting)
+
+
+@given(waitings, latencies, limits)
+def test_caps_hold_for_all_but_a_single_job(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """A job heavier than a batch may be still runs, alone: the model has said that it takes it."""
+    run = close(waiting, latency, limits).run
+    assert len(run) <= limits.jobs
+    assert units_of(run) <= limits.units or len(run) == 1
+
+
+@given(waitings, latencies, limits)
+def test_company_makes_nobody_late(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """No member that alone would be on time is late by the prediction for its batch."""
+    run = close(waiting, latency, limits).run
+    ends_s = NOW_S + latency.of(units_of(run))
+    assert all(ends_s <= job.objective_s + ROUNDING_S for job in run if is_on_time(job, latency))
+
+
+@given(waitings, latencies, limits)
+@example(
+    [Job.due_in(50, units=10), Job.due_in(-5, 12, units=10)], Latency(0.0, 0.001), Limits(units=64, jobs=64)
+)  # a late one that would have ridden along into its death
+def test_company_costs_nobody_the_deadline(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """Whoever shares a batch is predicted to be answered before the deadline; a hopeful case runs alone."""
+    run = close(waiting, latency, limits).run
+    ends_s = NOW_S + latency.of(units_of(run))
+    assert len(run) <= 1 or all(ends_s <= job.deadline_s + ROUNDING_S for job in run)
+
+
+@given(waitings, latencies, limits)
+def test_the_hopeless_are_dropped_and_nobody_else(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """A job is dropped exactly when even a lucky batch would end after its deadline; so nothing expired runs."""
+    closing = close(waiting, latency, limits)
+    hopeless = [job for job in waiting if NOW_S + latency.at_best(job.units) > job.deadline_s]
+    assert {id(job) for job in closing.drop} == {id(job) for job in hopeless}
+    assert all(job.deadline_s >= NOW_S for job in closing.run)
+
+
+@given(waitings, latencies, limits)
+def test_the_batch_is_worth_the_device(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """Its rate is within a tenth of the best at hand, or the best that any urgent-first batch could reach."""
+    on_time = sorted(
+        (
+            job
+            for job in waiting
+            if NOW_S + latency.at_best(job.units) <= job.deadline_s and is_on_time(job, latency)
+        ),
+        key=lambda job: job.objective_s,
+    )
+    if not on_time:
+        return
+
+    def rate(batch: list[Job]) -> float:
+        return units_of(batch) / max(latency.of(units_of(batch)), 1e-9)
+
+    def largest(some: list[Job], by_s: float) -> list[Job]:
+        batch = some[:1]
+        for job in some[1 : limits.jobs]:
+            units = units_of(batch) + job.units
+            if units > limits.units or NOW_S + latency.of(units) > by_s - ROUNDING_S:
+                break
+            batch.append(job)
+        return batch
+
+    at_hand = rate(largest(on_time, math.inf))
+    reachable = max(rate(largest(on_time[start:], on_time[start].objective_s)) for start in range(len(on_time)))
+    run = [job for job in close(waiting, latency, limits).run if is_on_time(job, latency)]
+    assert rate(run) >= min(WORTH_RATE * at_hand, reachable) * (1 - 1e-6)
+
+
+@given(waitings, latencies, limits)
+def test_it_is_a_pure_function(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """The same facts give the same decision, and what was given stays as it was."""
+    before = copy.copy(waiting)
+    first, second = close(waiting, latency, limits), close(waiting, latency, limits)
+    assert first == second
+    assert waiting == before
+
+
+@given(waitings, latencies, limits)
+def test_it_says_truly_why_the_batch_closed(waiting: list[Job], latency: Latency, limits: Limits) -> None:
+    """ALL means that nothing was kept, FULL that the next would not have fitted, LATE that all had missed."""
+    closing = close(waiting, latency, limits)
+    if closing.closed_by is ClosedBy.ALL:
+        assert not closing.keep
+    if closing.closed_by is ClosedBy.FULL:
+        crowded = units_of(closing.run) + min(job.units for job in closing.keep) > limits.units
+        assert len(closing.run) == limits.jobs or crowded or units_of(closing.run) + closing.keep[0].units > limits.units
+    if closing.closed_by is ClosedBy.LATE:
+        assert not any(is_on_time(job, latency) for job in closing.run)
+    if closing.closed_by is ClosedBy.OVERLOAD:
+        passed_over = min(closing.keep, key=lambda job: job.objective_s)
+        assert passed_over.objective_s <= min(job.objective_s for job in closing.run)
+
+
+def test_the_most_urgent_go_first() -> None:
+    """With room for two of three, the two that are due first run, whatever order they came in."""
+    late, soon, later = Job.due_in(90), Job.due_in(20), Job.due_in(50)
+    closing = close([late, soon, later], Latency(0.001, 0.0001), Limits(units=64, jobs=2))
+    assert (closing.run, closing.keep, closing.closed_by) == ([soon, later], [late], ClosedBy.FULL)
+
+
+def test_a_tight_member_keeps_the_batch_small_while_there_is_room() -> None:
+    """With a flat cost there is little to win by making the urgent one late."""
+    tight, easy = Job.due_in(5, units=40), Job.due_in(90, units=40)
+    closing = close([easy, tight], Latency(0.0, 0.0001))
+    assert (closing.run, closing.keep, closing.closed_by) == ([tight], [easy], ClosedBy.FULL)
+    closing = close([easy, tight], Latency(0.0, 0.0001), Limits(units=100, jobs=8))
+    assert (closing.run, closing.keep, closing.closed_by) == ([tight], [easy], ClosedBy.DEADLINE)
+
+
+def test_under_overload_tight_members_are_passed_over() -> None:
+    """Where one about to miss would hold the batch to itself, the many run and it runs later."""
+    tight, many = Job.due_in(2.5), [Job.due_in(50) for _ in range(60)]
+    closing = close([tight, *many], Latency(0.002, 0.00025))
+    assert (closing.run, closing.keep, closing.closed_by) == (many, [tight], ClosedBy.OVERLOAD)
+
+
+def test_late_jobs_ride_along_where_nobody_pays() -> None:
+    """Past its objective but before its deadline, a job joins a batch that stays on time with it."""
+    fine, late = Job.due_in(50), Job.due_in(-5, 500)
+    assert close([late, fine], Latency(0.001, 0.001)).run == [fine, late]
+    closing = close([late, fine], Latency(0.001, 0.030))
+    assert (closing.run, closing.keep, closing.closed_by) == ([fine], [late], ClosedBy.DEADLINE)
+
+
+def test_when_all_are_late_those_that_end_first_go_first() -> None:
+    """Better late than never, in the order of their deadlines."""
+    one, two = Job.due_in(-5, 500), Job.due_in(-9, 900)
+    closing = close([two, one], Latency(0.001, 0.001), Limits(units=64, jobs=1))
+    assert (closing.run, closing.keep, closing.closed_by) == ([one], [two], ClosedBy.LATE)
+
+
+@given(st.integers(-5, 10_000), st.floats(0, 5_000), st.integers(1, 64))
+def test_at_least_one_job_is_claimed_and_at_most_a_batch(room_units: int, mean_units: float, most: int) -> None:
+    """However little is known of their weight."""
+    assert 1 <= jobs_to_claim(room_units=room_units, mean_units=mean_units, most=most) <= most
+
+
+def test_no_more_jobs_are_claimed_than_fit() -> None:
+    """Going by how heavy they were lately."""
+    assert jobs_to_claim(room_units=640, mean_units=64.0, most=64) == 10
