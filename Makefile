@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256s
 PROTOS := $(shell find protos -name '*.proto' | sort)
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS)
 ARGS ?=
+# The quick ones first; pytest takes each only once.
+TESTS ?= tests/unit tests
 
 .PHONY: help install demo test lint types protos bench clean distclean
 
@@ -39,8 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## See it: build the model, start a mesh, rank, load it, read the budgets
 	@$(BIN)/isochrone demo $(ARGS)
 
-test: $(STAMP) ## Run every test (ARGS='-k lane' picks some)
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: $(STAMP) ## Run every test (ARGS='-k lane', or TESTS=tests/cli, for some)
+	@$(BIN)/python -m pytest -q $(ARGS) $(TESTS)
 
 lint: $(STAMP) ## Check style, and that the generated stubs are those of protos/
 	@$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from isochrone.child import Child
 from isochrone.client import Client
 from isochrone.client.budget import Budget
+from isochrone.client.transport import MAX_MESSAGE_BYTES
 from isochrone.config import load_config
 from isochrone.embedded import private_folder, redis_server
 from isochrone.errors import IsochroneError
@@ -150,8 +151,9 @@ class Mesh:
         return self.stack.nodes
 
     def client(self, router: Child | None = None) -> Client:
-        """A client of a router of this mesh, the first unless said."""
-        client = Client((router or self.router).address)
+        """A client of a router of this mesh, the first unless said, with a connection of its own."""
+        # Channels of one process share a connection where all their options are equal.
+        client = Client((router or self.router).address, max_message_bytes=MAX_MESSAGE_BYTES - len(self.clients))
         self.clients.append(client)
         return client
 
@@ -255,8 +257,13 @@ async def start_mesh(
 
 
 def is_idle(status: Status) -> bool:
-    """Whether a router owns no request and has heard of none on its nodes."""
-    return not status["router"]["inflight"] and not any(node["inflight"] for node in status["nodes"])
+    """Whether a router owns no request, has given none to a node, and the nodes say that they have none."""
+    router = status["router"]
+    return not any((router["inflight"], router["inflight_bytes"], *map(_has_jobs, status["nodes"])))
+
+
+def _has_jobs(node: Status) -> bool:
+    return bool(node["inflight"] or node["backlog"])
 
 
 def goes_through_redis(status: Status, lane: str = SLEEP_LANE) -> bool:

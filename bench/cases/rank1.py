@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.cores import named
-from bench.requests import RANK, rank_requests
+from bench.ranker import CONFIG, METHOD, encoded_requests, model_directory
 from bench.result import CaseResult, Verdict, having, spread_of
 from bench.runner import Runner
 from bench.servers import echo_floor, mesh
@@ -20,12 +20,12 @@ FACTOR = 1.5
 async def run(runner: Runner) -> CaseResult:
     """The echo server gets the same requests: its cost tells this machine from the one the peers were measured on."""
     servers = runner.cores.first
-    payloads = rank_requests(rows=1)
+    payloads = encoded_requests(model_directory(), rows=1)
     for round in range(1, runner.rounds + 1):
-        async with mesh("rank", dict.fromkeys(("redis", "router", "node"), servers)) as serving:
-            await runner.side("mesh", serving, round=round, method=RANK, payloads=payloads).closed(64)
+        async with mesh(CONFIG, dict.fromkeys(("redis", "router", "node"), servers)) as serving:
+            await runner.side("mesh", serving, round=round, method=METHOD, payloads=payloads).closed(64)
         async with echo_floor(servers) as serving:
-            await runner.side("floor", serving, round=round, method=RANK, payloads=payloads).closed(64)
+            await runner.side("floor", serving, round=round, method=METHOD, payloads=payloads).closed(64)
     cpu_us = spread_of(having(runner.measurements, "mesh", "64 in flight"), "cpu_us")
     floor_us = spread_of(having(runner.measurements, "floor", "64 in flight"), "cpu_us")
     return CaseResult(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.cores import named
-from bench.requests import RANK, rank_requests
+from bench.ranker import CONFIG, METHOD, encoded_requests, model_directory
 from bench.result import CaseResult, Verdict, having, spread_of
 from bench.runner import Runner
 from bench.servers import mesh
@@ -19,18 +19,18 @@ SHARE_OF_FLOOR_RATE = 0.7
 async def run(runner: Runner) -> CaseResult:
     """The node has the first core, as onnxruntime alone does; router, Redis and the load share the second."""
     node, rest = runner.cores.first, runner.cores.second
-    payloads = rank_requests(rows=ROWS)
+    directory = model_directory()
+    payloads = encoded_requests(directory, rows=ROWS)
+    asked = ("--model", str(directory), "--rows", str(ROWS), "--seconds", str(runner.seconds))
     shares, floors = [], []
     for round in range(1, runner.rounds + 1):
-        floor: dict[str, Any] = await runner.in_process(
-            "bench.floor_onnx", "--rows", str(ROWS), "--seconds", str(runner.seconds), cores=node
-        )
+        floor: dict[str, Any] = await runner.in_process("bench.floor_onnx", *asked, cores=node)
         runner.say(
             f"round {round} · onnxruntime alone: {floor['rows_per_s']:,.0f} rows/s in batches of "
             f"{floor['batch_rows']}, {floor['threads']} thread"
         )
-        async with mesh("rank", {"node": node, "router": rest, "redis": rest}) as serving:
-            side = runner.side("mesh", serving, round=round, method=RANK, payloads=payloads)
+        async with mesh(CONFIG, {"node": node, "router": rest, "redis": rest}) as serving:
+            side = runner.side("mesh", serving, round=round, method=METHOD, payloads=payloads)
             full = await side.closed(64)
             await side.open(SHARE_OF_FLOOR_RATE * floor["rows_per_s"] / ROWS, what="70 % of onnxruntime's rate")
         floors.append(floor)

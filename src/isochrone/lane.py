@@ -52,6 +52,9 @@ class RouterLanes(Protocol):
     def present(self, lane: str, tier: Tier, members: Sequence[bytes]) -> asyncio.Future[list[bool]]:
         """Which of the jobs still wait."""
 
+    def count(self, lane: str, tier: Tier) -> asyncio.Future[int]:
+        """How many jobs wait."""
+
 
 class NodeLanes(Protocol):
     """What a node does with lanes. `wants` says how many jobs of each lane, at most. Every coroutine may raise

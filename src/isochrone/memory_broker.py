@@ -136,6 +136,9 @@ class MemoryRouterLanes(_End):
         waiting = {entry.member for entry in self._lanes.queues.get((lane, tier), [])}
         return self._answer(lambda: [member in waiting for member in members])
 
+    def count(self, lane: str, tier: Tier) -> asyncio.Future[int]:
+        return self._answer(lambda: len(self._lanes.queues.get((lane, tier), [])))
+
     def ping(self) -> asyncio.Future[float]:
         return self._answer(self._lanes.clock)
 

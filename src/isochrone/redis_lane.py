@@ -61,6 +61,9 @@ class RedisRouterLanes:
         key = self._keys.lane(lane, tier)
         return self._call(lambda replies: [score is not None for score in replies[0]], ("ZMSCORE", key, *members))
 
+    def count(self, lane: str, tier: Tier) -> asyncio.Future[int]:
+        return self._call(lambda replies: int(replies[0]), ("ZCARD", self._keys.lane(lane, tier)))
+
     def ping(self) -> asyncio.Future[float]:
         """Redis' own clock, in seconds: the origin that all routers' scores share."""
         return self._call(lambda replies: int(replies[0][0]) + int(replies[0][1]) / 1e6, ("TIME",))

@@ -40,9 +40,17 @@ CODES: dict[type[IsochroneError], int] = {
 _TYPES = {code: error for error, code in CODES.items()}
 
 
+def code_of(error: IsochroneError) -> int:
+    """Its code. A model's own kinds of these errors count as what they derive from, all others as INTERNAL."""
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), code_pb2.INTERNAL)
+
+
 def to_status(error: IsochroneError) -> status_pb2.Status:
     """The error as a google.rpc.Status: code, message, ErrorInfo, and what else its kind carries."""
-    status = status_pb2.Status(code=CODES[type(error)], message=error.message)
+    code = code_of(error)
+    if code == code_pb2.INTERNAL and not isinstance(error, Internal):
+        error = Internal("unknown")  # a ConfigError, say: its text is for operators alone
+    status = status_pb2.Status(code=code, message=error.message)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     if isinstance(error, Internal):
         info.metadata["incident"] = error.incident

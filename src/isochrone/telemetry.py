@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -64,7 +64,7 @@ class RouteStats:
     """Answers by gRPC code, "OK" among them."""
     met: int = 0
     """Answered OK within the objective."""
-    stages_us: Counter[int] = field(default_factory=Counter)
+    stages_us: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     attempts: Counter[int] = field(default_factory=Counter)
     batch_jobs: Histogram = field(default_factory=lambda: Histogram(SIZE_BUCKETS))
     _now: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))

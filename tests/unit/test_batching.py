@@ -112,11 +112,7 @@ def test_the_hopeless_are_dropped_and_nobody_else(waiting: list[Job], latency: L
 def test_the_batch_is_worth_the_device(waiting: list[Job], latency: Latency, limits: Limits) -> None:
     """Its rate is within a tenth of the best at hand, or the best that any urgent-first batch could reach."""
     on_time = sorted(
-        (
-            job
-            for job in waiting
-            if NOW_S + latency.at_best(job.units) <= job.deadline_s and is_on_time(job, latency)
-        ),
+        (job for job in waiting if NOW_S + latency.at_best(job.units) <= job.deadline_s and is_on_time(job, latency)),
         key=lambda job: job.objective_s,
     )
     if not on_time:
@@ -157,7 +153,9 @@ def test_it_says_truly_why_the_batch_closed(waiting: list[Job], latency: Latency
         assert not closing.keep
     if closing.closed_by is ClosedBy.FULL:
         crowded = units_of(closing.run) + min(job.units for job in closing.keep) > limits.units
-        assert len(closing.run) == limits.jobs or crowded or units_of(closing.run) + closing.keep[0].units > limits.units
+        assert (
+            len(closing.run) == limits.jobs or crowded or units_of(closing.run) + closing.keep[0].units > limits.units
+        )
     if closing.closed_by is ClosedBy.LATE:
         assert not any(is_on_time(job, latency) for job in closing.run)
     if closing.closed_by is ClosedBy.OVERLOAD:

@@ -90,6 +90,11 @@ class Dispatcher:
         self._suspects.watch(flight)
         self._gate.submit(flight, linger=len(self._flights) > self._linger_from)
 
+    def recount(self, lanes: Iterable[str]) -> None:
+        """A request was refused for want of room in these lanes: finds out whether there is some again."""
+        for lane in lanes:
+            self._gate.recount(lane)
+
     def finish(self, flight: Flight) -> None:
         """The request is over, however it ended: whatever of it is still about is called back."""
         if not self._flights.remove(flight):
@@ -130,6 +135,7 @@ class Dispatcher:
                 link.cancel(job)
                 continue
             if flight.in_lane:
+                self._gate.left(flight.lane)
                 self._suspects.claimed(flight)
                 flight.holders.append(link)
                 link.given += 1
@@ -159,7 +165,7 @@ class Dispatcher:
             ledger.computed_s = ledger.started_s + done.compute_us / 1e6
             ledger.replied_s = now_s
             ledger.node = link.name
-            ledger.batch = done.batch
+            ledger.batch = done.batch if done.HasField("batch") else None
             ledger.units = reply.units
             if reply.status:
                 flight.fail(from_status(status_pb2.Status.FromString(reply.status)))

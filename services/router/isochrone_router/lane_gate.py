@@ -61,6 +61,7 @@ class LaneGate:
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._depths: dict[str, int] = defaultdict(int)
+        self._counting: set[str] = set()
         self._retry_s = RETRY_FIRST_S
         self.state = GateState.DOWN if open_lanes else GateState.NONE
         self.epoch = 1
@@ -95,6 +96,19 @@ class LaneGate:
             buffer.remove(flight)
         elif self._lanes is not None:
             self._lanes.remove(flight.lane, Tier.STANDARD, [flight.member])
+            self.left(flight.lane)
+
+    def left(self, lane: str) -> None:
+        """A job of ours is no longer in the lane."""
+        self._depths[lane] = max(0, self._depths[lane] - 1)
+
+    def recount(self, lane: str) -> None:
+        """Asks Redis how many jobs wait in a lane. Every push says so too; without any, nobody else would."""
+        if self._lanes is None or lane in self._counting:
+            return
+        lanes, counted = self._lanes, self._lanes.count(lane, Tier.STANDARD)
+        self._counting.add(lane)
+        counted.add_done_callback(lambda answer: self._counted(lanes, lane, answer))
 
     async def present(self, lane: str, flights: Sequence[Flight]) -> list[bool]:
         """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
@@ -159,6 +173,8 @@ class LaneGate:
                 try:
                     async with asyncio.timeout(max(self._stall_s, HEARTBEAT_S)):
                         self._origin_s = await lanes.ping() - self._clock()
+                    for lane in list(self._depths):
+                        self.recount(lane)
                 except (LaneUnavailable, TimeoutError):
                     if self._lanes is lanes:
                         self._leave(GateState.STALLED, "it doesn't answer")
@@ -171,6 +187,7 @@ class LaneGate:
         self._lanes = None
         self._pending.clear()
         self._depths.clear()
+        self._counting.clear()
         self._buffers.clear()
         self.state = state
         self.epoch += 1
@@ -209,6 +226,12 @@ class LaneGate:
             self._leave(GateState.DOWN, str(error))
         else:
             self._leave(GateState.DOWN, "the connection is lost")
+
+    def _counted(self, lanes: RouterLanes, lane: str, answer: asyncio.Future[int]) -> None:
+        if lanes is self._lanes:
+            self._counting.discard(lane)
+            if not answer.cancelled() and answer.exception() is None:
+                self._depths[lane] = answer.result()
 
     def _look(self) -> None:
         """Whether the oldest push has been waiting for too long."""

@@ -10,11 +10,11 @@ from google.rpc import code_pb2
 
 from isochrone.config import RouteConfig, RouterConfig
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Unavailable
+from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
 from isochrone.rpc import Answered, Call
-from isochrone.status import CODES
+from isochrone.status import code_of
 from isochrone.telemetry import RouteStats
 from isochrone.v1 import link_pb2
 from isochrone_router.dispatch import Dispatcher
@@ -56,7 +56,7 @@ class Servicer:
         try:
             flight, decision = self._admit(call)
         except IsochroneError as error:
-            stats.add(code_pb2.Code.Name(CODES[type(error)]), None)
+            stats.add(code_pb2.Code.Name(code_of(error)), None)
             raise
         timer = asyncio.get_running_loop().call_at(flight.deadline_at_s - self._margin.margin_s, self._expire, flight)
         self._dispatcher.dispatch(flight, decision)
@@ -67,7 +67,7 @@ class Servicer:
             raise
         except IsochroneError as error:
             error.budget = flight.ledger.report(self._clock())
-            stats.add(code_pb2.Code.Name(CODES[type(error)]), error.budget)
+            stats.add(code_pb2.Code.Name(code_of(error)), error.budget)
             raise
         finally:
             timer.cancel()
@@ -101,6 +101,8 @@ class Servicer:
             lane_cap=self._limits.lane_jobs,
             retry_after_s=objective_s,
         )
+        if isinstance(decision, Overloaded):
+            self._dispatcher.recount(route.lanes)
         if isinstance(decision, IsochroneError):
             raise decision
         objective_at_s, deadline_at_s = call.received_s + objective_s, call.received_s + deadline_s

@@ -103,6 +103,7 @@ class RouterStatus:
                 "lanes": sorted(link.variants),
                 "rtt_us": link.report.round_trip_us,
                 "inflight": link.given,
+                "backlog": link.report.backlog_jobs,
                 "latency": {
                     lane.lane: {
                         "base_us": round(lane.latency.base_us, 1),

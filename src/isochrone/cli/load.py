@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from isochrone.client import Budget
@@ -61,6 +62,22 @@ def arrivals_s(rate_per_s: float, burst: int, rng: random.Random) -> Iterator[fl
     while True:
         at_s += rng.expovariate(rate_per_s / burst)
         yield from [at_s] * burst
+
+
+async def capacity_per_s(send: Send, *, at_once: int, seconds: float, clock: Clock = time.monotonic) -> float:
+    """Requests a second answered to so many callers that each ask again at once: about what there is room for."""
+    answered, until_s = 0, clock() + seconds
+
+    async def caller() -> None:
+        nonlocal answered
+        while clock() < until_s:
+            with suppress(IsochroneError):
+                await send()
+                answered += 1
+
+    began_s = clock()
+    await asyncio.gather(*(caller() for _ in range(at_once)))
+    return answered / (clock() - began_s)
 
 
 async def offer(

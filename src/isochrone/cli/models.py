@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -34,6 +35,8 @@ def build(
 
     Nothing is downloaded: they learn from a generated shop whose visitors' preferences are known.
     """
+    # Torch's threads would spin while they wait for each other, and take many times as long where cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     builds = _recsys().BUILDS
     unknown = sorted(set(variants or ()) - set(builds))
     if unknown:

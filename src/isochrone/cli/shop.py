@@ -9,7 +9,6 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
 from isochrone_recsys.catalogue import Catalogue
-from isochrone_recsys.manifest import Manifest
 from isochrone_recsys.samples import Samples
 
 from isochrone.v1.recsys_pb2 import RankRequest
@@ -29,7 +28,7 @@ class Shop:
     @classmethod
     def open(cls, directory: Path) -> Shop:
         """The shop of the model built in `directory`. Raises ConfigError where there is none."""
-        return cls(Catalogue.load(directory, Manifest.read(directory)), Samples.load(directory))
+        return cls(Catalogue.load(directory), Samples.load(directory))
 
     def a_request(self, candidates: int) -> RankRequest:
         """Of a visitor who has looked at a few things already."""

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from isochrone import ports
 from isochrone.cli import admin
 from isochrone.cli.demo_view import load_summary, ranking_table
-from isochrone.cli.load import Tally, offer
+from isochrone.cli.load import Tally, capacity_per_s, offer
 from isochrone.cli.screen import err, out
 from isochrone.cli.shop import RANK, Shop, as_json
 from isochrone.cli.signals import Signals, Stopped, handled
@@ -33,15 +33,21 @@ from isochrone.stack import Stack, taken_addresses
 _T = TypeVar("_T")
 _BURST = 4
 _CANDIDATES = 100
-_WORKED = 0.95
-"""The fraction of requests that must be answered for the demo to have worked, on however slow a machine."""
+_TRIED_S, _AT_ONCE = 0.6, 8
+_MOST_PER_S = 400.0
+_ROOM = 0.33
+"""The part of the machine's capacity that the load takes: it runs on the same cores as the mesh."""
+_EXPLAINED = {"DeadlineExceeded", "Overloaded"}
+"""Errors that only say that the machine has other things to do."""
 _INTERRUPTED = 130
 
 
 class Show:
     """One run of the demo."""
 
-    def __init__(self, config: MeshConfig, path: Path, *, seconds: float, rate_per_s: float, stays: bool) -> None:
+    def __init__(
+        self, config: MeshConfig, path: Path, *, seconds: float, rate_per_s: float | None, stays: bool
+    ) -> None:
         if RANK not in config.routes:
             raise ConfigError(f"{path}: routes: the demo ranks, so it needs {RANK}")
         self._config = config
@@ -79,12 +85,12 @@ class Show:
         async with Client(stack.target) as client:
             _title(f"One ranking: {_CANDIDATES} candidates for a visitor, the best ten")
             await signals.unless_stopped(self._rank(client, shop))
-            _title(f"Load: {self._rate_per_s:.0f} requests/s, as pages that ask for {_BURST} rankings at a time")
+            _title(f"Load: {self._seconds:g} s of pages that ask for {_BURST} rankings at a time")
             tally = await signals.unless_stopped(self._load(client, shop))
         out.print(
             Padding(load_summary(tally, objective_ms=self._route.objective_ms, target=self._route.target), (0, 2))
         )
-        worked = tally.sent > 0 and tally.answered >= _WORKED * tally.sent and not tally.errors["Internal"]
+        worked = tally.answered > tally.sent / 2 and tally.errors.keys() <= _EXPLAINED
         if not worked:
             err.print(f"[bold red]the demo failed:[/] {tally.answered} of {tally.sent} requests were answered")
         if self._stays:
@@ -114,8 +120,12 @@ class Show:
         async def send() -> Budget | None:
             return (await client.call(RANK, next(requests))).budget
 
+        rate_per_s = self._rate_per_s
+        if rate_per_s is None:
+            room_per_s = await capacity_per_s(send, at_once=_AT_ONCE, seconds=_TRIED_S)
+            rate_per_s = max(1.0, min(_ROOM * room_per_s, _MOST_PER_S))
         offering = asyncio.ensure_future(
-            offer(send, rate_per_s=self._rate_per_s, burst=_BURST, seconds=self._seconds, tally=tally)
+            offer(send, rate_per_s=rate_per_s, burst=_BURST, seconds=self._seconds, tally=tally)
         )
         try:
             await self._follow(offering, tally)

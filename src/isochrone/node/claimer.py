@@ -76,8 +76,10 @@ class Claimer:
             wants = {
                 lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1)))
                 for lane in sorted(self._allowed)
+                if self._served[lane].room > 0
             }
-            self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
+            if wants:
+                self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
 
     def claim_ahead(self) -> None:
         """Claims the next batch while the present one is about to end."""
@@ -144,8 +146,9 @@ class Claimer:
             return  # it waits again on the next connection
         finally:
             self._waiting = None
-        self._wanted = not claimed
         self._stage(claimed)
+        # Whatever was claimed may have expired, or be on its way: then there is nothing for the device yet.
+        self._wanted = not any(served.staging for served in self._served.values())
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
 

@@ -149,7 +149,8 @@ class Intake:
         if job.ticket_bytes:
             task = asyncio.create_task(self._fetch(caller, served, job, key), name=f"fetch {key.job}")
             self._fetches[key] = task
-            task.add_done_callback(lambda _: self._fetches.pop(key, None))
+            served.staging.expect(job.weight)
+            task.add_done_callback(lambda _: self._fetch_ended(key, served, job.weight))
             return
         self._stage_job(caller, served, job, key, job.payload)
 
@@ -158,6 +159,10 @@ class Intake:
         payload = await caller.link.fetch(job.id)
         if payload is not None:
             self._stage_job(caller, served, job, key, payload)
+
+    def _fetch_ended(self, key: JobKey, served: Served, units: int) -> None:
+        del self._fetches[key]
+        served.staging.no_longer_expect(units)
 
     def _stage_job(self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey, payload: bytes) -> None:
         self._stage(

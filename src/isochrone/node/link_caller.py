@@ -8,7 +8,7 @@ from isochrone.errors import IsochroneError
 from isochrone.link.router_link import RouterLink
 from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.status import to_status
-from isochrone.v1 import budget_pb2, link_pb2
+from isochrone.v1 import link_pb2
 
 
 class LinkCaller:
@@ -26,8 +26,8 @@ class LinkCaller:
         done.lane = ran.lane
         done.started_us = link.to_router_us(ran.started_s)
         done.compute_us = int(ran.compute_s * 1e6)
-        if ran.jobs:
-            done.batch.CopyFrom(budget_pb2.BatchInfo(jobs=ran.jobs, units=ran.units, closed_by=ran.closed_by))
+        if (info := ran.as_info()) is not None:
+            done.batch.CopyFrom(info)
         for outcome in outcomes:
             job = outcome.job
             done.replies.add(

@@ -80,7 +80,7 @@ class OwnApi:
             node=self._name,
             attempts=1,
             direct=True,
-            batch=budget_pb2.BatchInfo(jobs=ran.jobs, units=ran.units, closed_by=ran.closed_by),
+            batch=ran.as_info(),
             units=outcome.job.units,
         )
         return ledger.report(self._clock())

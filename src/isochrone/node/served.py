@@ -65,7 +65,7 @@ class Served:
     @property
     def room(self) -> int:
         """Units that may still be staged: one batch."""
-        return self.model.batch_units - self.staging.units
+        return self.model.batch_units - self.staging.units - self.staging.expected_units
 
     def ran(self, *, jobs: int, units: int, compute_s: float) -> None:
         """Takes in a batch that ran as planned."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from isochrone.batching import ClosedBy
 from isochrone.errors import IsochroneError
+from isochrone.v1 import budget_pb2
 
 
 class JobKey(NamedTuple):
@@ -52,6 +53,12 @@ class Ran:
     units: int = 0
     closed_by: ClosedBy = ClosedBy.ALL
 
+    def as_info(self) -> budget_pb2.BatchInfo | None:
+        """What reports say of it; nothing where it never ran."""
+        if not self.jobs:
+            return None
+        return budget_pb2.BatchInfo(jobs=self.jobs, units=self.units, closed_by=self.closed_by)
+
 
 class ReplyTo(Protocol):
     """Whoever waits for a job: a router's link, or a caller of this node's own API."""
@@ -67,6 +74,8 @@ class Staging:
         self._jobs: dict[JobKey, StagedJob] = {}
         self._filled = filled
         self.units = 0
+        self.expected_units = 0
+        """Of jobs whose payload is on its way, going by their routers' estimates."""
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -86,6 +95,15 @@ class Staging:
     def add(self, job: StagedJob) -> None:
         self._jobs[job.key] = job
         self.units += job.units
+        self._filled.set()
+
+    def expect(self, units: int) -> None:
+        """A job is on its way."""
+        self.expected_units += units
+
+    def no_longer_expect(self, units: int) -> None:
+        """It has come, or never will: whoever waits for the first job looks again."""
+        self.expected_units -= units
         self._filled.set()
 
     def take(self, jobs: Iterable[StagedJob]) -> None:

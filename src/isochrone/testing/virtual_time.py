@@ -11,6 +11,7 @@ import functools
 import random
 import selectors
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 _P = ParamSpec("_P")
@@ -19,6 +20,8 @@ _Ts = TypeVarTuple("_Ts")
 
 START_S = 1000.0
 """No moment is 0: that stands for one that never came."""
+LEAST_S = 2e-9
+"""The shortest wait. The rest that rounding leaves over would not move the clock, and who waits for it never end."""
 HORIZON_S = 3600.0
 """A test that is still waiting after so long a virtual time waits for something that never comes."""
 
@@ -62,6 +65,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.clock()
+
+    def call_later(
+        self, delay: float, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return super().call_later(max(delay, LEAST_S) if delay > 0 else delay, callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
         """Calls `func` at once, in this thread; its result comes after the time by which it advanced the clock."""

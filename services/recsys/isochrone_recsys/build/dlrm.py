@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from isochrone_recsys.manifest import Shapes
 
@@ -91,9 +90,9 @@ class DLRM(nn.Module):
         users = self.user_vectors(dense, categories, recent)
         items = self.item_vectors(item_index)
         cross = torch.bmm(users.index_select(0, row_to_user), items.transpose(1, 2)).flatten(1)
-        first = self.first_user(own_features(users)).index_select(0, row_to_user) + self.first_row(
-            torch.cat([own_features(items), cross], dim=1)
-        )
+        row = torch.cat([own_features(items), cross], dim=1)
+        first_of_user = self.first_user(own_features(users)).index_select(0, row_to_user)
+        first = torch.addmm(first_of_user, row, self.first_row.weight.t())
         log_odds: Tensor = self.rest(first.relu_()).squeeze(1)
         return log_odds
 

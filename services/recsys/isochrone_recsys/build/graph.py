@@ -133,7 +133,7 @@ class _Graph:
     def _constant(self, value: Tensor | npt.NDArray[np.generic] | np.generic | list[int]) -> str:
         array = value.numpy(force=True) if isinstance(value, Tensor) else np.asarray(value)
         name = f"constant_{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
 

@@ -29,8 +29,6 @@ from isochrone_recsys.model import feed
 from isochrone_recsys.query import Query
 from isochrone_recsys.samples import Samples
 
-THREADS = 2
-"""Of training. Part of what makes a build repeatable: sums are split between them."""
 _TOLERANCE = 1e-5
 """The largest difference in probability between the graph and the model: rounding, in another order of sums."""
 _COMPARED_VISITS = 64
@@ -51,7 +49,7 @@ class BuildReport:
 def build_ranker(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport:
     """Builds the recipe's ranker and puts it at `out_dir`. Raises BuildFailed, leaving what was there."""
     start = time.monotonic()
-    with _progress(console) as step, repeatable(seed=recipe.seed, threads=THREADS):
+    with _progress(console) as step, repeatable(seed=recipe.seed):
         world = generate_world(recipe, advance=step("Generating visits", visits_in(recipe)))
         model = train(world, recipe, advance=step("Training", recipe.train_visits))
         evaluation = Evaluation(

@@ -1,0 +1,85 @@
+"""A request that is wrong is told which field; one that breaks the model gets an id for the log; nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from conftest import StartMesh
+from harness import RedisServer, goes_through_redis, send
+
+from isochrone.client import Client
+from isochrone.errors import FieldViolation, Internal, InvalidRequest, UnknownRoute, UnknownVariant
+from isochrone.testing.models import SLEEP
+from isochrone.testing.v1 import toy_pb2
+
+pytestmark = pytest.mark.processes
+
+
+async def _raised(client: Client, payload: bytes, *, route: str = SLEEP, variant: str | None = None) -> Exception:
+    try:
+        await client.call(route, payload, variant=variant)
+    except Exception as error:
+        return error
+    raise AssertionError("it was answered")
+
+
+async def test_wrong_requests_name_the_field_and_harm_nobody(mesh: StartMesh, redis: RedisServer) -> None:
+    """Bytes that are no protobuf, and more units than the model takes, are INVALID_ARGUMENT with the field."""
+    running = await mesh(redis=redis, nodes=1)
+    await running.until(goes_through_redis)
+    client = running.client()
+    too_heavy = toy_pb2.ToyMessage(body=b"x", units=10_000).SerializeToString()
+    for _ in range(5):
+        mates = [asyncio.create_task(send(client)) for _ in range(6)]
+        garbage, heavy = await asyncio.gather(_raised(client, b"\xff\xff\xff"), _raised(client, too_heavy))
+        assert {mate.outcome for mate in await asyncio.gather(*mates)} == {"answered"}
+        assert isinstance(garbage, InvalidRequest)
+        assert isinstance(heavy, InvalidRequest)
+        assert garbage.violations == (FieldViolation("request", "is not a ToyMessage"),)
+        assert heavy.violations == (FieldViolation("request", "has 10000 units; at most 1000 are taken at once"),)
+        assert not garbage.may_retry
+    await running.at_rest()
+
+
+async def test_unknown_route_and_variant(mesh: StartMesh) -> None:
+    """UNIMPLEMENTED for a method nobody serves, NOT_FOUND for a variant, which says those there are."""
+    running = await mesh(nodes=1)
+    client = running.client()
+    assert isinstance(await _raised(client, b"", route="isochrone.v1.Recsys/Rank"), UnknownRoute)
+    unknown = await _raised(client, b"", variant="sleep.int8")
+    assert isinstance(unknown, UnknownVariant)
+    assert "there is sleep" in str(unknown)
+    assert (await client.call(SLEEP, b"", variant="sleep")).payload == b""
+    node = Client(running.nodes[0].address)  # a node speaks the same API
+    assert isinstance(await _raised(node, b"", route="isochrone.v1.Recsys/Rank"), UnknownRoute)
+    assert isinstance(await _raised(node, b"", variant="sleep.int8"), UnknownVariant)
+    await node.close()
+
+
+@pytest.mark.parametrize("trouble", ["raise", "short"])
+async def test_forward_fails_because_of_one_member(mesh: StartMesh, redis: RedisServer, trouble: str) -> None:
+    """The batch is split until the culprit stands alone: it alone gets INTERNAL, and an id to ask about."""
+    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 20})
+    await running.until(goes_through_redis)
+    client = running.client()
+    sent = await asyncio.gather(*(send(client, trouble=trouble if n == 11 else "") for n in range(24)))
+    culprit = sent.pop(11)
+    assert {mate.outcome for mate in sent} == {"answered"}
+    assert isinstance(culprit.error, Internal)
+    assert re.fullmatch(r"internal error, incident [0-9a-f]{16}", str(culprit.error))
+    assert culprit.error.incident in running.log("toy-0")
+    told = "a toy was told to raise" if trouble == "raise" else "forward answered 0 items for 1"
+    assert told in running.log("toy-0")
+    assert any(culprit.body in forward.bodies and len(forward.bodies) > 1 for forward in running.journal.forwards())
+    await running.at_rest()
+
+
+async def test_requests_past_the_size_limit(mesh: StartMesh) -> None:
+    """One byte too many is INVALID_ARGUMENT and says how many are taken."""
+    running = await mesh(nodes=1, router={"limits": {"request_bytes": 50_000}})
+    client = running.client()
+    assert isinstance(await _raised(client, bytes(50_001)), InvalidRequest)
+    assert (await send(client, size=49_900)).outcome == "answered"
+    await running.at_rest()
