@@ -235,14 +235,19 @@ def settings(
 
 
 async def start_mesh(
-    folder: Path, *, redis: RedisServer | None = None, env: dict[str, str] | None = None, **changes: Any
+    folder: Path,
+    *,
+    redis: RedisServer | None = None,
+    redis_settings: dict[str, Any] | None = None,
+    env: dict[str, str] | None = None,
+    **changes: Any,
 ) -> Mesh:
-    """Writes the file (see `settings`) and starts what it describes."""
+    """Writes the file (see `settings`) and starts what it describes, with `env` in every process."""
     logs = folder / "logs"
     journal = folder / "journal"
     changes["options"] = {"journal": str(journal)} | changes.get("options", {})
     if redis is not None:
-        changes["redis"] = {"url": redis.url} | changes.get("redis", {})
+        changes["redis"] = {"url": redis.url} | (redis_settings or {})
     path = folder / "mesh.yaml"
     path.write_text(yaml.safe_dump(settings(**changes)))
     before = {name: os.environ.get(name) for name in env or {}}

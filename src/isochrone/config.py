@@ -98,10 +98,11 @@ class RouterConfig(_Section):
     limits: LimitsConfig = LimitsConfig()
     answer_margin_ms: PositiveMs = 0.5
     """An answer leaves at least this long before the caller's deadline, more where the process is slow."""
-    linger_ms: float = Field(default=1.0, ge=0, le=50, allow_inf_nan=False)
-    """How long a job may wait for company on its way to the lane, once several requests are under way."""
-    linger_from: int = Field(default=4, ge=1)
-    """Requests under way from which jobs linger; below, each goes at once."""
+    linger_ms: float = Field(default=2.0, ge=0, le=50, allow_inf_nan=False)
+    """The longest that a job waits for company on its way to the lane. It waits a tenth of what answers take
+    lately, and of its objective, where that is less."""
+    linger_from: int = Field(default=4, ge=0)
+    """With no more requests under way, each goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
     """Second attempts allowed, as a fraction of the requests."""
     drain_s: float = Field(default=10, gt=0, le=600)

@@ -7,6 +7,7 @@ removal is ZREM. Redis 6.2 is enough.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -129,15 +130,19 @@ class RedisNodeLanes:
         finally:
             self._blocked = False
         claimed = [] if first is None else [self._claimed(first[0].decode(), first[2], first[1])]
-        return claimed + self._popped(popping, others)
+        return await self._no_more_than(wants, claimed + self._popped(popping, others))
 
     async def interrupt(self) -> None:
-        if self._blocked:
-            await self._ask(self._prompt, [("CLIENT", "UNBLOCK", self._waiting_id)])
+        while self._blocked:
+            [ended] = await self._ask(self._prompt, [("CLIENT", "UNBLOCK", self._waiting_id)])
+            if ended:
+                return
+            await asyncio.sleep(0.001)  # it came before the command that is to block: they go separate ways
 
     async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
         popping = self._popping(wants)
-        return self._popped(popping, await self._ask(self._prompt, list(popping.values())))
+        claimed = self._popped(popping, await self._ask(self._prompt, list(popping.values())))
+        return await self._no_more_than(wants, claimed)
 
     async def put_back(self, claimed: Sequence[Claimed]) -> None:
         commands: list[Command] = [("MULTI",)]
@@ -145,6 +150,20 @@ class RedisNodeLanes:
             key = self._keys.lane(lane, tier)
             commands += [("ZADD", key, due, member), ("PEXPIRE", key, LANE_TTL_MS)]
         await self._ask(self._prompt, [*commands, ("EXEC",)])
+
+    async def _no_more_than(self, wants: Mapping[str, int], claimed: list[Claimed]) -> list[Claimed]:
+        """What is wanted of a claim. A pop knows one tier, so several together may take too many: the last go back."""
+        if len({claim.tier for claim in claimed}) < 2:
+            return claimed
+        left = Counter(wants)
+        surplus = []
+        for claim in claimed:
+            left[claim.lane] -= 1
+            if left[claim.lane] < 0:
+                surplus.append(claim)
+        if surplus:
+            await self.put_back(surplus)
+        return [claim for claim in claimed if claim not in surplus]
 
     async def _ask(self, connection: RespConnection, commands: list[Command]) -> list[Any]:
         try:

@@ -19,7 +19,7 @@ class RedisRegistry:
 
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
         self._keys = keys
-        self._redis = Redis(connection_pool=_pool(address))
+        self._redis = Redis.from_pool(_pool(address))
 
     async def beat(self, record: RouterRecord | NodeRecord) -> Census:
         """One round trip for our record, and a second for everybody's."""

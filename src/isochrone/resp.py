@@ -73,7 +73,13 @@ class RedisAddress:
         return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.db}"
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        return ssl.create_default_context(cafile=self.ca_file) if self.tls else None
+        """For rediss://. Raises ConfigError where the CA's file can't be used."""
+        if not self.tls:
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            raise ConfigError(f"redis.ca_file: {self.ca_file}: {error.strerror or error}") from error
 
 
 class RespConnection(asyncio.Protocol):
@@ -102,8 +108,10 @@ class RespConnection(asyncio.Protocol):
                         cls, address.host, address.port, ssl=address.ssl_context()
                     )
                 await connection._greet(address)
+        except ssl.SSLCertVerificationError as error:
+            raise ConfigError(f"Redis at {address} is not to be trusted: {error.verify_message}") from error
         except (OSError, TimeoutError) as error:
-            raise RedisLost(f"{address}: {error or 'no answer in time'}") from error
+            raise RedisLost(f"{address}: {str(error) or 'no answer in time'}") from error
         return connection
 
     async def _greet(self, address: RedisAddress) -> None:
@@ -119,7 +127,7 @@ class RespConnection(asyncio.Protocol):
                 if isinstance(reply, hiredis.ReplyError):
                     text = str(reply)
                     if text.startswith(("LOADING", "BUSY", "MASTERDOWN")):
-                        raise RedisLost(f"{address}: {text}")
+                        raise RedisLost(text)
                     raise ConfigError(f"Redis at {address} refuses us: {text}")
         except BaseException:
             self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -87,28 +86,32 @@ class UnaryEdge:
             try:
                 payload, budget = await self._serve(call)
             except IsochroneError as error:
-                await fail(context, error)
-                raise
-            except asyncio.CancelledError:
-                raise
+                return fail(context, error)
             except Exception:
                 number = secrets.token_hex(8)
                 log.exception("incident %s: %s", number, route)
-                await fail(context, Internal(number))
-                raise
+                return fail(context, Internal(number))
             context.set_trailing_metadata(((BUDGET_METADATA, budget.SerializeToString()),))
             return payload
 
         return method
 
 
-async def fail(context: Context, error: IsochroneError) -> None:
-    """Ends a call with the error's code, details, and budget. Always raises, as gRPC's abort does."""
+def fail(context: Context, error: IsochroneError) -> bytes:
+    """Ends a call with the error's code, details, and budget; gives what the method is to return.
+
+    gRPC's own abort raises, and keeps what it raises: a cycle that holds on to the request until the garbage
+    collector comes. So does an error's traceback, through the future that the error came by.
+    """
+    error.__traceback__ = None
     status = to_status(error)
     metadata: list[tuple[str, str | bytes]] = [(STATUS_METADATA, status.SerializeToString())]
     if error.budget is not None:
         metadata.append((BUDGET_METADATA, error.budget.SerializeToString()))
-    await context.abort(_CODES[status.code], status.message, tuple(metadata))
+    context.set_code(_CODES[status.code])
+    context.set_details(status.message)
+    context.set_trailing_metadata(tuple(metadata))
+    return b""
 
 
 class Health:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from hypothesis import settings
 from redis import Redis
 
 from isochrone.broker import Broker
 from isochrone.config import RedisConfig
+from isochrone.deadline import monotonic
 from isochrone.embedded import EmbeddedRedis
 from isochrone.keys import Keys
 from isochrone.memory_broker import MemoryBroker
@@ -30,11 +30,14 @@ settings.register_profile(
 settings.load_profile("unit")
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def redis_process() -> AsyncIterator[EmbeddedRedis]:
-    """A real Redis on a private Unix socket."""
-    async with EmbeddedRedis() as redis:
+@pytest.fixture(scope="session")
+def redis_process() -> Iterator[EmbeddedRedis]:
+    """A real Redis on a private Unix socket, on a loop of its own: no test's loop lives as long."""
+    redis = EmbeddedRedis()
+    with asyncio.Runner() as runner:
+        runner.run(redis.start())
         yield redis
+        runner.run(redis.stop())
 
 
 @pytest.fixture
@@ -54,8 +57,8 @@ def redis_address(redis: Redis, redis_process: EmbeddedRedis) -> RedisAddress:
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def broker(request: pytest.FixtureRequest) -> Broker:
+def broker(request: pytest.FixtureRequest) -> Broker:
     """Both brokers: what holds for one holds for the other."""
     if request.param == "memory":
-        return MemoryBroker(clock=asyncio.get_running_loop().time)
+        return MemoryBroker(clock=monotonic)
     return RedisBroker(request.getfixturevalue("redis_address"), Keys("unit"))

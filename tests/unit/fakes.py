@@ -1,16 +1,21 @@
-"""Stand-ins for the neighbours of what is under test: lanes, links and flights that do as they are told."""
+"""Stand-ins for the neighbours of what is under test: lanes, links, models and jobs that do as they are told."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from google.rpc import status_pb2
+
+from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.keys import Tier
-from isochrone.lane import Entry, LaneUnavailable
+from isochrone.lane import Claimed, Entry, LaneUnavailable
 from isochrone.ledger import Ledger
+from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
+from isochrone.status import from_status
 from isochrone.v1 import link_pb2
 from isochrone_router.flight import Flight
 
@@ -39,6 +44,7 @@ def flight(
     answered: asyncio.Future[bytes] = loop.create_future()
     answered.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody need ask
     return Flight(
+        id=job.id,
         call=Call(ROUTE, request, received_s=now_s, deadline_s=None, variant=None),
         ledger=Ledger(received_s=now_s, objective_s=objective_s, deadline_s=deadline_s),
         job=job,
@@ -149,3 +155,141 @@ class FakeLink:
 
     def drain(self) -> None:
         self.draining = True
+
+
+class Toy:
+    """A model whose requests say in plain text what they want: `raise`, `short`, `unencodable`, `bad`, `crash`.
+
+    A request weighs as many units as it has bytes after a colon.
+    """
+
+    variant = "toy"
+    routes: Sequence[str] = (ROUTE,)
+    unit = "bytes"
+    max_units = 8
+    batch_units = 16
+    batch_jobs = 4
+
+    def __init__(self, clock: Callable[[], float], advance: Callable[[float], None] = lambda _: None) -> None:
+        self.batches: list[list[bytes]] = []
+        self.began_s: list[float] = []
+        self.takes_s = 0.0
+        self._clock = clock
+        self._advance = advance
+
+    def load(self) -> None:
+        pass
+
+    def decode(self, route: str, payload: bytes) -> bytes:
+        if payload == b"bad":
+            raise InvalidRequest.of("request", "is bad")
+        if payload == b"crash":
+            raise RuntimeError("decode crashed")
+        return payload
+
+    def weigh(self, item: bytes) -> int:
+        return max(1, len(item.partition(b":")[2]))
+
+    def forward(self, batch: Sequence[bytes]) -> Sequence[bytes]:
+        self.batches.append(list(batch))
+        self.began_s.append(self._clock())
+        self._advance(self.takes_s)
+        if b"raise" in batch:
+            raise RuntimeError("a secret of the model")
+        return batch[1:] if b"short" in batch else batch
+
+    def encode(self, item: bytes, output: bytes) -> bytes:
+        if item == b"unencodable":
+            raise ValueError("a secret of the encoder")
+        return output.upper()
+
+    def example(self, units: int) -> bytes:
+        return b":" + b"x" * units
+
+
+class Collector:
+    """ReplyTo that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.settled: list[tuple[Ran, list[Outcome]]] = []
+
+    def settle(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
+        self.settled.append((ran, list(outcomes)))
+
+    @property
+    def outcomes(self) -> dict[int, bytes | IsochroneError]:
+        """What became of each job so far: its answer, or its error."""
+        return {o.job.key.job: o.error or o.payload for _, outcomes in self.settled for o in outcomes}
+
+
+def staged(number: int, item: bytes = b"ok", *, reply_to: Any = None, deadline_s: float = 1e9) -> StagedJob:
+    return StagedJob(
+        key=JobKey(ROUTER, number),
+        attempt=1,
+        reply_to=reply_to or Collector(),
+        item=item,
+        units=max(1, len(item.partition(b":")[2])),
+        objective_s=deadline_s,
+        deadline_s=deadline_s,
+        claimed_s=0.0,
+    )
+
+
+def a_job(number: int, *, payload: bytes = b"ok", router: int = ROUTER, timeout_s: float = 10.0, **more: Any) -> link_pb2.Job:
+    """A job as its router sends it, on a clock that is the node's own."""
+    now_us = int(asyncio.get_running_loop().time() * 1e6)
+    fields = {
+        "version": 1,
+        "epoch": 1,
+        "router": router,
+        "id": number,
+        "route": ROUTE,
+        "lane": LANE,
+        "payload": payload,
+        "objective_us": now_us + int(timeout_s * 1e6),
+        "deadline_us": now_us + int(timeout_s * 1e6),
+        "weight": 1,
+    }
+    return link_pb2.Job(**(fields | more))
+
+
+def claimed(job: link_pb2.Job) -> Claimed:
+    """The same, as it is claimed from its lane."""
+    return Claimed(job.lane, Tier.STANDARD, Entry(job.objective_us / 1e6, job.SerializeToString()))
+
+
+class FakeRouterLink:
+    """As much of a RouterLink as the node's parts use."""
+
+    def __init__(self, router: int = ROUTER) -> None:
+        self.router = router
+        self.name = f"router-{router:x}"
+        self.epoch = 1
+        self.claims: list[tuple[list[int], float]] = []
+        self.returned: list[int] = []
+        self.frames = link_pb2.NodeFrames()
+        self.payloads: dict[int, asyncio.Future[bytes | None]] = {}
+
+    def claim(self, jobs: Sequence[int], finish_in_s: float) -> None:
+        self.claims.append((list(jobs), finish_in_s))
+
+    def batch_done(self) -> link_pb2.BatchDone:
+        return self.frames.batches.add()
+
+    def return_jobs(self, jobs: Sequence[int]) -> None:
+        self.returned += jobs
+
+    async def fetch(self, job: int) -> bytes | None:
+        return await self.payloads.setdefault(job, asyncio.get_running_loop().create_future())
+
+    def to_router_us(self, ours_s: float) -> int:
+        return int(ours_s * 1e6)
+
+    def to_ours_s(self, router_us: int) -> float:
+        return router_us / 1e6
+
+    @property
+    def errors(self) -> dict[int, IsochroneError]:
+        """By job, what it was failed with."""
+        replies = [reply for done in self.frames.batches for reply in done.replies]
+        return {r.job: from_status(status_pb2.Status.FromString(r.status)) for r in replies if r.status}

@@ -56,7 +56,6 @@ async def gated(redis: Redis | None = None) -> AsyncIterator[Gated]:
     gate = LaneGate(
         redis.open,
         on_change=lambda: told.append((str(gate.state), gate.epoch)),
-        linger_s=LINGER_S,
         stall_s=STALL_S,
         clock=asyncio.get_running_loop().time,
     )
@@ -72,7 +71,7 @@ def test_without_redis_there_is_nothing_to_come_or_go() -> None:
 
     @virtual_time
     async def go() -> None:
-        gate = LaneGate(None, on_change=pytest.fail, linger_s=0, stall_s=1, clock=asyncio.get_running_loop().time)
+        gate = LaneGate(None, on_change=pytest.fail, stall_s=1, clock=asyncio.get_running_loop().time)
         await gate.start()
         await gate.run()
         assert (gate.state, gate.is_up) == (GateState.NONE, False)
@@ -136,7 +135,7 @@ async def test_jobs_of_one_turn_are_pushed_together() -> None:
     async with gated() as at:
         flights = [flight(objective_s=0.010 * n) for n in (1, 2, 3)]
         for one in flights:
-            at.gate.submit(one, linger=False)
+            at.gate.submit(one, linger_s=0)
         assert at.gate.depth(LANE) == 3
         await asyncio.sleep(0)
         [pushed] = at.redis.lanes.pushes
@@ -149,14 +148,14 @@ async def test_jobs_of_one_turn_are_pushed_together() -> None:
 async def test_under_load_a_job_lingers_for_company() -> None:
     """For the linger time at most, and no longer than until enough have come."""
     async with gated() as at:
-        at.gate.submit(flight(), linger=True)
+        at.gate.submit(flight(), linger_s=LINGER_S)
         await asyncio.sleep(LINGER_S / 2)
-        at.gate.submit(flight(), linger=True)
+        at.gate.submit(flight(), linger_s=LINGER_S)
         assert at.redis.lanes.pushes == []
         await asyncio.sleep(LINGER_S)
         assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2]
         for _ in range(PUSH_AT_ONCE):
-            at.gate.submit(flight(), linger=True)
+            at.gate.submit(flight(), linger_s=LINGER_S)
         assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2, PUSH_AT_ONCE]
 
 
@@ -164,8 +163,8 @@ async def test_under_load_a_job_lingers_for_company() -> None:
 async def test_lanes_are_pushed_to_separately() -> None:
     """One turn's jobs of two lanes make two pushes, and each lane has its own depth."""
     async with gated() as at:
-        at.gate.submit(flight(lane="a@cpu"), linger=False)
-        at.gate.submit(flight(lane="b@cpu"), linger=False)
+        at.gate.submit(flight(lane="a@cpu"), linger_s=0)
+        at.gate.submit(flight(lane="b@cpu"), linger_s=0)
         assert (at.gate.depth("a@cpu"), at.gate.depth("b@cpu")) == (1, 1)
         await asyncio.sleep(0)
         assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 1]
@@ -176,11 +175,11 @@ async def test_a_job_withdrawn_in_time_never_leaves() -> None:
     """One that is in the lane already is taken out of it."""
     async with gated() as at:
         early, late = flight(), flight()
-        at.gate.submit(early, linger=True)
+        at.gate.submit(early, linger_s=LINGER_S)
         at.gate.withdraw(early)
         await asyncio.sleep(2 * LINGER_S)
         assert at.redis.lanes.pushes == []
-        at.gate.submit(late, linger=False)
+        at.gate.submit(late, linger_s=0)
         await asyncio.sleep(0)
         at.gate.withdraw(late)
         assert (at.redis.lanes.removed, at.redis.lanes.waiting) == ([late.member], {})
@@ -191,7 +190,7 @@ async def test_a_full_lane_is_counted_until_it_has_room_again() -> None:
     """While it is full nothing is pushed to it, so no push can bring the news that nodes have emptied it."""
     async with gated() as at:
         for _ in range(5):
-            at.gate.submit(flight(), linger=False)
+            at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(0.001)
         at.redis.lanes.waiting.popitem()
         at.gate.recount(LANE)
@@ -223,7 +222,7 @@ async def test_a_job_that_left_is_not_counted_any_more() -> None:
     async with gated() as at:
         flights = [flight() for _ in range(3)]
         for one in flights:
-            at.gate.submit(one, linger=False)
+            at.gate.submit(one, linger_s=0)
         await asyncio.sleep(0)
         at.gate.left(LANE)
         at.gate.withdraw(flights[1])
@@ -251,7 +250,7 @@ async def test_a_push_without_an_answer_is_a_stall() -> None:
     """After the stall time the gate closes, and so does the connection."""
     async with gated() as at:
         at.redis.lanes.prompt, at.redis.silent = False, True
-        at.gate.submit(flight(), linger=False)
+        at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(STALL_S * 0.9)
         assert at.gate.is_up
         await asyncio.sleep(STALL_S * 0.2)
@@ -265,7 +264,7 @@ async def test_answers_that_keep_coming_are_no_stall() -> None:
     async with gated() as at:
         at.redis.lanes.prompt = False
         for _ in range(20):
-            at.gate.submit(flight(), linger=False)
+            at.gate.submit(flight(), linger_s=0)
             await asyncio.sleep(STALL_S * 0.7)
             at.redis.lanes.answer_all()
         assert at.told == [("up", 1)]
@@ -278,7 +277,7 @@ async def test_a_process_that_slept_itself_reads_before_it_judges() -> None:
     """The answer lay in the socket all the while."""
     async with gated() as at:
         at.redis.lanes.prompt = False
-        at.gate.submit(flight(), linger=False)
+        at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(0)
         loop = asyncio.get_running_loop()
         loop.call_later(STALL_S, loop.call_later, 0.001, at.redis.lanes.answer_all)
@@ -302,7 +301,7 @@ async def test_the_origin_follows_the_lanes_clock() -> None:
         at.redis.lanes.ahead_s = 9999.0
         await asyncio.sleep(2)
         one = flight()
-        at.gate.submit(one, linger=False)
+        at.gate.submit(one, linger_s=0)
         assert one.due == pytest.approx(one.objective_at_s + 9999.0, abs=1e-6)
 
 
@@ -311,7 +310,7 @@ async def test_a_full_redis_closes_the_gate_for_a_while() -> None:
     """Out of memory, it refuses a push: the jobs go over the links, and it is tried again later."""
     async with gated() as at:
         at.redis.lanes.refusal = "OOM command not allowed"
-        at.gate.submit(flight(), linger=False)
+        at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(0.01)
         assert at.told == [("up", 1), ("down", 2)]
         await asyncio.sleep(1.5)
@@ -330,9 +329,9 @@ def test_jobs_that_had_not_left_yet_are_not_pushed_after_it_is_back(how: str) ->
             at.redis.silent = how == "stalled"
             if how == "stalled":
                 at.redis.lanes.prompt = False
-                at.gate.submit(flight(), linger=False)
+                at.gate.submit(flight(), linger_s=0)
                 await asyncio.sleep(STALL_S)
-            at.gate.submit(flight(), linger=True)
+            at.gate.submit(flight(), linger_s=LINGER_S)
             assert at.gate.depth(LANE) >= 1
             if how == "lost":
                 at.redis.lanes.close()
@@ -352,7 +351,7 @@ async def test_a_reply_of_a_former_connection_changes_nothing() -> None:
     async with gated() as at:
         former = at.redis.lanes
         former.prompt = False
-        at.gate.submit(flight(), linger=False)
+        at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(0)
         former.lost.set_result(None)
         await asyncio.sleep(3)
@@ -367,7 +366,7 @@ async def test_presence_is_asked_only_where_there_is_somebody_to_ask() -> None:
     """And an answer that takes too long is a timeout, not a wait for ever."""
     async with gated() as at:
         one, other = flight(), flight()
-        at.gate.submit(one, linger=False)
+        at.gate.submit(one, linger_s=0)
         await asyncio.sleep(0)
         assert await at.gate.present(LANE, [one, other]) == [True, False]
         at.redis.lanes.prompt = False

@@ -22,7 +22,11 @@ class AnswerWriter:
     """Writes RankResponses about the items of one catalogue, from one variant of the model."""
 
     def __init__(self, catalogue: Catalogue, *, variant: str) -> None:
-        self._varints, self._used = _varints(catalogue.ids)
+        varints, used = _varints(catalogue.ids)
+        longest = int(used.sum(axis=1).max())
+        self._varints = varints[:, :longest]
+        # Ids of one order of magnitude are all as long as each other, and then there is nothing to leave out.
+        self._used = None if used[:, :longest].all() else used[:, :longest]
         self._variant = recsys_pb2.RankResponse(variant=variant).SerializeToString()
 
     def write(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], *, top_k: int) -> bytes:
@@ -31,7 +35,8 @@ class AnswerWriter:
         if top_k:
             order = order[:top_k]
         chosen = items[order]
-        ids = self._varints[chosen][self._used[chosen]].tobytes()
+        varints = self._varints.take(chosen, axis=0)
+        ids = (varints if self._used is None else varints[self._used.take(chosen, axis=0)]).tobytes()
         floats = scores[order].astype("<f4", copy=False).tobytes()
         return b"".join((_IDS_KEY, _varint(len(ids)), ids, _SCORES_KEY, _varint(len(floats)), floats, self._variant))
 

@@ -59,8 +59,9 @@ class Manifest:
             if content.pop("format") != FORMAT:
                 raise ConfigError(f"{path}: written by another version: run `isochrone models build`")
             shapes = content.pop("shapes")
-            cardinalities = {key: tuple(shapes.pop(key)) for key in ("user_categories", "item_categories")}
-            return cls(shapes=Shapes(**shapes, **cardinalities), **content)
+            for key in ("user_categories", "item_categories"):
+                shapes[key] = tuple(shapes[key])
+            return cls(shapes=Shapes(**shapes), **content)
         except OSError as error:
             raise ConfigError(
                 f"{path}: {error.strerror or error}: no model is built there: run `isochrone models build`"
@@ -80,7 +81,9 @@ class Manifest:
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror or error}: run `isochrone models build`") from error
         if sha256(content) != self.sha256.get(name):
-            raise ConfigError(f"{path}: not the file that was built (its SHA-256 differs): run `isochrone models build`")
+            raise ConfigError(
+                f"{path}: its SHA-256 isn't that of the file that was built: run `isochrone models build`"
+            )
         return content
 
 

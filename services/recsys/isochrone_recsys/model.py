@@ -130,7 +130,7 @@ def feed(batch: Sequence[Query], counts: Sequence[int], shapes: Shapes) -> dict[
         "user_dense": np.array([query.dense for query in batch], np.float32),
         "user_categories": np.array([query.categories for query in batch], np.int64),
         "recent_items": recent_items,
-        "recent_share": (1 / np.maximum(recent_counts, 1)).astype(np.float32)[:, None],
+        "recent_share": np.reciprocal(np.maximum(recent_counts, 1), dtype=np.float32)[:, None],
         "item_index": np.concatenate([query.items for query in batch], dtype=np.int64),
         "row_to_user": np.repeat(np.arange(users), counts),
     }

@@ -24,6 +24,7 @@ from isochrone.v1 import link_pb2
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate
+from isochrone_router.linger import Linger
 from isochrone_router.links import LaneView, LinkedNode, Links
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import Suspects
@@ -46,14 +47,14 @@ class Dispatcher:
         gate: LaneGate,
         attempts: AttemptBudget,
         inline_bytes: int,
-        linger_from: int,
+        linger: Linger,
         clock: Clock,
     ) -> None:
         self._flights = flights
         self._gate = gate
         self._attempts = attempts
         self._inline_bytes = inline_bytes
-        self._linger_from = linger_from
+        self._linger = linger
         self._clock = clock
         self._suspects = Suspects(gate, resend=self._lost_in_lane, clock=clock)
         self._links: Links | None = None
@@ -88,7 +89,8 @@ class Dispatcher:
         flight.member = flight.job.SerializeToString()
         flight.ledger.submitted_s = self._clock()
         self._suspects.watch(flight)
-        self._gate.submit(flight, linger=len(self._flights) > self._linger_from)
+        linger_s = self._linger.of(inflight=len(self._flights), objective_s=flight.ledger.objective_s)
+        self._gate.submit(flight, linger_s=linger_s)
 
     def recount(self, lanes: Iterable[str]) -> None:
         """A request was refused for want of room in these lanes: finds out whether there is some again."""
@@ -167,6 +169,7 @@ class Dispatcher:
             ledger.node = link.name
             ledger.batch = done.batch if done.HasField("batch") else None
             ledger.units = reply.units
+            self._linger.learn(now_s - ledger.received_s)
             if reply.status:
                 flight.fail(from_status(status_pb2.Status.FromString(reply.status)))
             else:

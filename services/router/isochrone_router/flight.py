@@ -18,6 +18,8 @@ from isochrone.v1 import link_pb2
 class Flight:
     """One request, from its admission to its answer. Times are seconds on this process's clock."""
 
+    id: int
+    """Unique in the life of this process."""
     call: Call
     ledger: Ledger
     job: link_pb2.Job
@@ -34,10 +36,6 @@ class Flight:
     """Nodes that were given it or have claimed it, the latest last."""
     claimed: bool = False
     """Whether its latest holder has said that it has it."""
-
-    @property
-    def id(self) -> int:
-        return int(self.job.id)
 
     @property
     def in_lane(self) -> bool:

@@ -45,13 +45,11 @@ class LaneGate:
         open_lanes: OpenLanes | None,
         *,
         on_change: Callable[[], None],
-        linger_s: float,
         stall_s: float,
         clock: Clock,
     ) -> None:
         self._open_lanes = open_lanes
         self._on_change = on_change
-        self._linger_s = linger_s
         self._stall_s = stall_s
         self._clock = clock
         self._lanes: RouterLanes | None = None
@@ -77,8 +75,8 @@ class LaneGate:
         """Jobs waiting in a lane: counted when the last push was answered, and ours that aren't there yet."""
         return self._depths[lane] + len(self._buffers[lane])
 
-    def submit(self, flight: Flight, *, linger: bool) -> None:
-        """Puts a job on its way to its lane; `linger` lets it wait a moment for company."""
+    def submit(self, flight: Flight, *, linger_s: float) -> None:
+        """Puts a job on its way to its lane, where it may wait so long for company."""
         flight.due = self._origin_s + flight.objective_at_s
         buffer = self._buffers[flight.lane]
         buffer.append(flight)
@@ -87,7 +85,7 @@ class LaneGate:
             self._push_all()
         elif self._flush is None:
             push = self._push_all
-            self._flush = loop.call_later(self._linger_s, push) if linger else loop.call_soon(push)
+            self._flush = loop.call_later(linger_s, push) if linger_s else loop.call_soon(push)
 
     def withdraw(self, flight: Flight) -> None:
         """Takes a job out of its lane if it is still there; nobody waits for the result."""

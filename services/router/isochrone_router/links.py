@@ -90,6 +90,7 @@ class Links:
         self._unlinked_beats: Counter[int] = Counter()
         self._again = asyncio.Event()
         self._draining = False
+        self._registry_answers = True
         self.changed = asyncio.Event()
         """Set whenever a view has changed; whoever waits for that clears it."""
 
@@ -191,8 +192,11 @@ class Links:
         try:
             self._census = await self._registry.beat(record)
         except RegistryUnavailable as error:
-            log.debug("no registry: %s", error)
+            if self._registry_answers:
+                log.warning("the registry is out of reach: %s", error)
+            self._registry_answers = False
             return
+        self._registry_answers = True
         self._declared = frozenset(record.uses)
         linked = self._linked()
         unlinked = [node.boot for node in self._census.nodes if node.boot not in linked]

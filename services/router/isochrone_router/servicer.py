@@ -106,16 +106,18 @@ class Servicer:
         if isinstance(decision, IsochroneError):
             raise decision
         objective_at_s, deadline_at_s = call.received_s + objective_s, call.received_s + deadline_s
+        number = next(self._numbers)
         job = link_pb2.Job(
             version=NEWEST,
             router=self._boot,
-            id=next(self._numbers),
+            id=number,
             route=call.route,
             objective_us=int(objective_at_s * 1e6),
             deadline_us=int(deadline_at_s * 1e6),
             weight=self._weights.estimate(call.route, size=len(call.request)),
         )
         flight = Flight(
+            id=number,
             call=call,
             ledger=Ledger(received_s=call.received_s, objective_s=objective_s, deadline_s=deadline_s),
             job=job,

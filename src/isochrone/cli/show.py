@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ _ROOM = 0.33
 _EXPLAINED = {"DeadlineExceeded", "Overloaded"}
 """Errors that only say that the machine has other things to do."""
 _INTERRUPTED = 130
+_CORES = os.cpu_count() or 1
 
 
 class Show:
@@ -56,6 +58,7 @@ class Show:
         self._rate_per_s = rate_per_s
         self._stays = stays
         self._route = config.routes[RANK]
+        self._load_before = os.getloadavg()[0]
 
     def build_models(self) -> None:
         """In a process of its own, which takes torch with it when it goes. Raises SystemExit if that fails."""
@@ -87,16 +90,23 @@ class Show:
             await signals.unless_stopped(self._rank(client, shop))
             _title(f"Load: {self._seconds:g} s of pages that ask for {_BURST} rankings at a time")
             tally = await signals.unless_stopped(self._load(client, shop))
-        out.print(
-            Padding(load_summary(tally, objective_ms=self._route.objective_ms, target=self._route.target), (0, 2))
-        )
-        worked = tally.answered > tally.sent / 2 and tally.errors.keys() <= _EXPLAINED
-        if not worked:
-            err.print(f"[bold red]the demo failed:[/] {tally.answered} of {tally.sent} requests were answered")
+        worked = self._judge(tally)
         if self._stays:
             with contextlib.suppress(Stopped):
                 await signals.unless_stopped(self._stay(stack, shop))
         return 0 if worked else 1
+
+    def _judge(self, tally: Tally) -> bool:
+        """Prints what came of the load. Whether the mesh worked: on however slow a machine, that is."""
+        objective_ms, target = self._route.objective_ms, self._route.target
+        out.print(Padding(load_summary(tally, objective_ms=objective_ms, target=target), (0, 2)))
+        if tally.within(objective_ms) < target and self._load_before > 0.5 * _CORES:
+            told = f"The machine was busy before: load average {self._load_before:.1f} on {_CORES} cores."
+            out.print(f"  [dim]{told}[/]")
+        if tally.answered > tally.sent / 2 and tally.errors.keys() <= _EXPLAINED:
+            return True
+        err.print(f"[bold red]the demo failed:[/] {tally.answered} of {tally.sent} requests were answered")
+        return False
 
     async def _start(self, stack: Stack) -> None:
         with _waiting("starting"):

@@ -59,8 +59,7 @@ class Client:
         sent, RuntimeError once the client is closed.
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        reply = await self._transport.exchange(Request(route, request, timeout_s, variant))
-        return reply.opened()
+        return (await self._transport.exchange(Request(route, request, timeout_s, variant))).opened()
 
     async def close(self, *, grace_s: float = 1.0) -> None:
         """Lets requests under way finish for that long, then ends them with Cancelled."""

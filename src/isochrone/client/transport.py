@@ -57,10 +57,14 @@ class Reply:
     def opened(self) -> Answer:
         """The answer. Raises the error otherwise, with its `budget` set (None where no report came)."""
         budget = Budget.from_bytes(self.report)
-        if self.error is not None:
-            self.error.budget = budget
-            raise self.error
-        return Answer(self.payload, budget)
+        error = self.error
+        if error is None:
+            return Answer(self.payload, budget)
+        error.budget = budget
+        try:
+            raise error
+        finally:
+            del error, self  # or the error, whose traceback has this frame, would be kept by itself
 
 
 @dataclass(frozen=True, slots=True)

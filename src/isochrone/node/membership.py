@@ -37,6 +37,7 @@ class Membership:
         self._claims = claims
         self._allow = allow
         self._leaving = False
+        self._registry_answers = True
         self._again = asyncio.Event()
 
     def check_soon(self) -> None:
@@ -79,8 +80,11 @@ class Membership:
         try:
             census = await self._registry.beat(self._record.model_copy(update={"claims": claims}))
         except RegistryUnavailable as error:
-            log.debug("no registry: %s", error)
+            if self._registry_answers:
+                log.warning("the registry is out of reach: %s", error)
+            self._registry_answers = False
             return
+        self._registry_answers = True
         self._apply(census)
 
     def _apply(self, census: Census) -> None:

@@ -231,7 +231,7 @@ class Node:
         try:
             await self.open_link(context)
         except InvalidRequest as error:
-            await fail(context, error)
+            fail(context, error)
 
     def _welcome(self, hello: link_pb2.Hello) -> link_pb2.Welcome:
         if hello.mesh != self._mesh:

@@ -35,7 +35,9 @@ class Evaluation:
     def check(self, bar: Bar) -> None:
         """Raises BuildFailed where the model is below the bar."""
         if self.oracle_lift < bar.oracle_lift:
-            raise BuildFailed(f"the model has {self.oracle_lift:.1%} of the oracle's lift; the bar is {bar.oracle_lift:.0%}")
+            raise BuildFailed(
+                f"the model has {self.oracle_lift:.1%} of the oracle's lift; the bar is {bar.oracle_lift:.0%}"
+            )
         if self.model - self.popularity < bar.over_popularity:
             raise BuildFailed(
                 f"the model's AUC is {self.model:.3f}, popularity's {self.popularity:.3f}; "

@@ -8,6 +8,8 @@ traced, because no tracer would make these moves; the arithmetic is that of `dlr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -96,7 +98,7 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
-    def node(self, op: str, *operands: _Operand, output: str | None = None, **attributes: object) -> str:
+    def node(self, op: str, *operands: _Operand, output: str | None = None, **attributes: Any) -> str:
         """Adds a node; returns the name of its only output."""
         name = output or f"{op}_{len(self._nodes)}"
         names = [o if isinstance(o, str) else self._constant(o) for o in operands]
@@ -107,9 +109,9 @@ class _Graph:
         """operand [B, in] through the layer: [B, out]. Weights are stored as they are read, [in, out]."""
         return self.node("Gemm", operand, layer.weight.T, layer.bias)
 
-    def mlp(self, operand: str, layers: nn.Sequential) -> str:
+    def mlp(self, operand: str, layers: nn.Module) -> str:
         """operand [B, in] through linear layers and ReLUs."""
-        for layer in layers:
+        for layer in layers.children():
             operand = self.gemm(operand, layer) if isinstance(layer, nn.Linear) else self.node("Relu", operand)
         return operand
 

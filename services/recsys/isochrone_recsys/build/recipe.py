@@ -34,8 +34,8 @@ class Recipe:
     held_out_visits: int = 10_000
     slate: int = 20
     """Items shown in a visit."""
-    batch_visits: int = 96
-    learning_rate: float = 5e-3
+    batch_visits: int = 64
+    learning_rate: float = 7e-3
     sample_visitors: int = 2_000
     """Held-out visitors that are kept for demos and benchmarks."""
     bar: Bar = Bar()

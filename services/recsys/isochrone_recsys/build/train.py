@@ -16,7 +16,7 @@ from isochrone_recsys.build.recipe import Recipe
 from isochrone_recsys.build.visits import Visits
 from isochrone_recsys.build.world import World
 
-_WARM_UP = 0.05
+_WARM_UP = 0.2
 """The part of the steps in which the learning rate rises; from there it falls to zero."""
 _ITEM_RATE = 0.2
 """Of the learning rate, for the items' own embeddings: most have few clicks, and more would be remembered noise."""

@@ -80,10 +80,10 @@ class Shoppers:
         items = self._items
         categories = np.stack([rng.integers(n, size=count) for n in USER_CARDINALITIES], axis=1)
         country, device, segment, age_band = categories.T
-        taste = self._segment_taste[segment] + self._age_taste[age_band] + 0.4 * rng.normal(size=(count, TASTES))
+        taste = self._segment_taste[segment] + self._age_taste[age_band] + 0.3 * rng.normal(size=(count, TASTES))
         taste /= np.linalg.norm(taste, axis=1, keepdims=True)
         # How dear, how reduced and how new they like things.
-        wants = self._segment_means[segment] + self._country_means[country] + 0.4 * rng.normal(size=(count, 3))
+        wants = self._segment_means[segment] + self._country_means[country] + 0.3 * rng.normal(size=(count, 3))
         activity = rng.normal(size=count)
         hour = rng.uniform(0, 2 * np.pi, size=count)
         dense = np.column_stack(
@@ -125,7 +125,9 @@ class Shoppers:
         """Item indices of the given shape, as often as the shop shows them to everybody."""
         return np.minimum(np.searchsorted(self._exposed, rng.random(shape)), len(self._items) - 1)
 
-    def _recent(self, taste: npt.NDArray[np.float64], wants: npt.NDArray[np.float64], rng: np.random.Generator) -> Indices:
+    def _recent(
+        self, taste: npt.NDArray[np.float64], wants: npt.NDArray[np.float64], rng: np.random.Generator
+    ) -> Indices:
         """[v, RECENT_ITEMS]: of what each visitor came across, what they liked; one in twelve is new here."""
         items = self._items
         browsed = self._shown_anyway((len(taste), _BROWSED), rng)
@@ -162,10 +164,12 @@ class Shoppers:
         brand = np.where(present, items.categories[known, 1], -1)
         same_kind = (items.kinds[shown][:, :, None] == kind[:, None, :]).any(axis=2)
         same_brand = (items.categories[shown, 1][:, :, None] == brand[:, None, :]).any(axis=2)
-        drawn: npt.NDArray[np.float64] = np.tanh(3 * _dots(items.taste, mean_taste, shown))
-        return drawn + 0.5 * same_kind + 0.4 * same_brand
+        log_odds: npt.NDArray[np.float64] = np.tanh(3 * _dots(items.taste, mean_taste, shown))
+        log_odds += 0.5 * same_kind + 0.4 * same_brand
+        return log_odds
 
 
 def _dots(item_taste: Floats, taste: npt.NDArray[np.floating], shown: Indices) -> npt.NDArray[np.float64]:
     """[v, s] inner products of each visitor's taste [v, TASTES] with that of the items shown to them."""
-    return np.einsum("vk,vsk->vs", taste, item_taste[shown], dtype=np.float64)
+    products: npt.NDArray[np.float64] = np.einsum("vk,vsk->vs", taste, item_taste[shown], dtype=np.float64)
+    return products

@@ -1,0 +1,109 @@
+"""Who may use Redis, and over what: refused clearly at start, or with as little as docs/redis-acl.md gives."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import StartMesh
+from harness import MESH, Load, RedisServer, goes_over_links, goes_through_redis, send, settings
+
+from isochrone.ports import a_free_one
+from isochrone.stack import StackError
+
+pytestmark = pytest.mark.processes
+
+DOCS = Path(__file__).parents[2] / "docs"
+PASSWORD = {"ISOCHRONE_REDIS_PASSWORD": "s3cret"}
+
+
+def documented_acl() -> list[str]:
+    """The rules in docs/redis-acl.md, for the mesh of these tests."""
+    [block] = re.findall(r"```\nACL SETUSER isochrone (.*?)```", (DOCS / "redis-acl.md").read_text(), re.DOTALL)
+    return str(block).replace("{isochrone}", f"{{{MESH}}}").replace("PASSWORD", "s3cret").split()
+
+
+@pytest.mark.parametrize("process", ["node", "router"])
+async def test_wrong_password_is_refused_at_start(
+    tmp_path: Path, redis: RedisServer, process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2 and one line that says what and where; neither a traceback nor the password."""
+    await redis.say("CONFIG", "SET", "requirepass", "right")
+    redis.password = "right"
+    path = tmp_path / "mesh.yaml"
+    path.write_text(yaml.safe_dump(settings(redis={"url": redis.url})))
+    monkeypatch.setenv("ISOCHRONE_REDIS_PASSWORD", "s3cret")
+    command = {"node": ["isochrone.testing.toy", "--node", "toy"], "router": ["isochrone_router"]}[process]
+    ended = subprocess.run(
+        [sys.executable, "-m", *command, "--config", str(path)], capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 2
+    [line] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: Redis at {redis.url} refuses us: WRONGPASS")
+    assert "Traceback" not in ended.stderr
+    assert "s3cret" not in ended.stderr
+
+
+async def test_no_password_where_one_is_needed(mesh: StartMesh, redis: RedisServer) -> None:
+    """A whole mesh doesn't start either, and says why."""
+    await redis.say("CONFIG", "SET", "requirepass", "right")
+    redis.password = "right"
+    with pytest.raises(StackError, match="refuses us: NOAUTH"):
+        await mesh(redis=redis)
+
+
+async def test_documented_acl_is_enough_and_no_more(mesh: StartMesh, redis: RedisServer) -> None:
+    """With the user of the docs a mesh lacks nothing: lanes, calling back, losing Redis, leaving. It uses all of it."""
+    await redis.say("ACL", "SETUSER", "isochrone", *documented_acl())
+    await redis.say("ACL", "LOG", "RESET")
+    await redis.say("CONFIG", "RESETSTAT")
+    running = await mesh(redis=redis, env=PASSWORD, redis_settings={"username": "isochrone"}, options={"sleep_ms": 20})
+    await running.until(goes_through_redis)
+    client = running.client()
+    async with Load(client, callers=32) as load:
+        await load.answers(200)
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(send(client), 0.005)
+        await redis.say("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+        await running.until(goes_through_redis)
+        await load.answers(200)
+    assert load.failures == []
+    await running.at_rest()
+    await running.stack.stop(5)
+    refused = {bytes(entry[b"object"]) for entry in await redis.say("ACL", "LOG")}
+    assert refused <= {b"client", b"client|setinfo"}, "redis-py would tell its name, and does without"
+    used = {name.removeprefix("cmdstat_").partition("|")[0] for name in await redis.say("INFO", "COMMANDSTATS")}
+    given = {rule[1:].partition("|")[0] for rule in documented_acl() if rule.startswith("+")}
+    assert given - used == set(), "what nobody needs should not be given"
+
+
+async def test_a_user_that_may_do_nothing(mesh: StartMesh, redis: RedisServer) -> None:
+    """It is refused at start like a wrong password."""
+    await redis.say("ACL", "SETUSER", "isochrone", "on", ">s3cret", "~*", "-@all")
+    with pytest.raises(StackError, match="refuses us: NOPERM"):
+        await mesh(redis=redis, env=PASSWORD, redis_settings={"username": "isochrone"})
+
+
+@pytest.mark.parametrize("missing", ["zadd", "bzpopmin zpopmin", "set"])
+async def test_a_user_that_lacks_a_command(mesh: StartMesh, redis: RedisServer, missing: str) -> None:
+    """No request fails for it; the log says what is missing, a few times a second at most."""
+    rules = [rule for rule in documented_acl() if rule[1:] not in missing.split()]
+    await redis.say("ACL", "SETUSER", "isochrone", *rules)
+    running = await mesh(redis=redis, env=PASSWORD, redis_settings={"username": "isochrone"})
+    async with Load(running.client(), callers=4) as load:
+        await load.answers(200)
+        lines_before = running.log("toy-0").count("\n")
+        await running.until(goes_over_links)
+        await load.answers(500)
+    assert load.failures == []
+    log = running.log("router") + running.log("toy-0")
+    assert re.search(rf"no permissions to run the '{missing.split()[0]}' command", log)
+    assert running.log("toy-0").count("\n") - lines_before < 100
+    await running.at_rest()

@@ -1,0 +1,315 @@
+"""Claimer: takes jobs from the lanes for one node, and copes with Redis coming and going."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from fakes import LANE, FakeRouterLink, Toy, a_job, claimed
+
+from isochrone.errors import ConfigError
+from isochrone.keys import Tier
+from isochrone.lane import Claimed, Entry, NodeLanes
+from isochrone.memory_broker import MemoryBroker
+from isochrone.node.claimer import Claimer
+from isochrone.node.intake import Intake
+from isochrone.node.served import Served
+from isochrone.testing.virtual_time import virtual_time
+from isochrone.v1 import link_pb2
+
+STRANGER = 0xBEEF
+"""A router without a link to this node."""
+
+
+class Claiming:
+    """A claimer with one lane, lanes in memory to claim from, and a linked router."""
+
+    def __init__(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self.broker = MemoryBroker(clock=clock)
+        self.filled = asyncio.Event()
+        self.served = Served.warmed_up(Toy(clock), device="cpu", filled=self.filled, clock=clock)
+        self.link = FakeRouterLink()
+        self.intake = Intake({LANE: self.served}, clock=clock, busy_until_s=lambda: 0.0)
+        self.intake.link_up(self.link)
+        self.routers_live = True
+        self.asked: list[Sequence[Claimed]] = []
+        self.refusal: Exception | None = None
+        self.claimer = Claimer(
+            {LANE: self.served}, self.intake, open_lanes=self.open_lanes, orphans_found=self.orphans_found
+        )
+
+    async def open_lanes(self) -> NodeLanes:
+        if self.refusal is not None:
+            raise self.refusal
+        return await self.broker.node_lanes()
+
+    async def orphans_found(self, orphans: list[Claimed]) -> bool:
+        self.asked.append(orphans)
+        return self.routers_live
+
+    def push(self, *jobs: link_pb2.Job) -> None:
+        self.broker.lanes.add(LANE, Tier.STANDARD, [claimed(job).entry for job in jobs])
+
+    @property
+    def staged(self) -> list[int]:
+        return [job.key.job for job in self.served.staging.jobs]
+
+    @property
+    def in_lane(self) -> list[int]:
+        queue: list[Entry] = self.broker.lanes.queues.get((LANE, Tier.STANDARD), [])
+        return sorted(link_pb2.Job.FromString(entry.member).id for entry in queue)
+
+
+@asynccontextmanager
+async def claiming(*, allowed: bool = True) -> AsyncIterator[Claiming]:
+    """Connected, and allowed to claim unless a test has it wait for that."""
+    at = Claiming()
+    await at.claimer.start()
+    running = asyncio.create_task(at.claimer.run())
+    if allowed:
+        at.claimer.allow({LANE})
+    await asyncio.sleep(0.001)
+    yield at
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@virtual_time
+async def test_it_waits_for_work_when_told() -> None:
+    """And claims the first job that comes."""
+    async with claiming() as at:
+        at.push(a_job(1))
+        await asyncio.sleep(0.001)
+        assert at.staged == []
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert at.staged == [1]
+        at.push(a_job(2))
+        await asyncio.sleep(0.001)
+        assert (at.staged, at.in_lane) == ([1], [2])
+
+
+@virtual_time
+async def test_it_claims_no_more_than_a_batch() -> None:
+    """So that an idle node leaves the rest to others."""
+    async with claiming() as at:
+        at.push(*(a_job(number) for number in range(10)))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert len(at.staged) == Toy.batch_jobs
+
+
+@virtual_time
+async def test_an_idle_node_leaves_work_for_idle_siblings() -> None:
+    """With two nodes on a lane, it takes half of what it has room for."""
+    async with claiming() as at:
+        at.claimer.siblings = {LANE: 2}
+        at.push(*(a_job(number) for number in range(10)))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert len(at.staged) == Toy.batch_jobs / 2
+
+
+@virtual_time
+async def test_it_claims_ahead_what_there_is_room_for() -> None:
+    """At most one batch in all, and without waiting where there is nothing."""
+    async with claiming() as at:
+        at.claimer.claim_ahead()
+        await asyncio.sleep(0.001)
+        assert at.staged == []
+        heavy = b"ok:" + b"x" * Toy.max_units
+        at.push(*(a_job(number, payload=heavy) for number in range(10)))
+        for _ in range(20):
+            at.claimer.claim_ahead()
+            await asyncio.sleep(0.001)
+        assert Toy.batch_units <= at.served.staging.units < Toy.batch_units + Toy.batch_jobs * Toy.max_units
+        assert at.served.room <= 0
+
+
+@virtual_time
+async def test_it_claims_nothing_until_allowed() -> None:
+    """A node that has just started isn't linked to anybody yet."""
+    async with claiming(allowed=False) as at:
+        at.push(a_job(1))
+        at.claimer.wait_for_work()
+        at.claimer.claim_ahead()
+        await asyncio.sleep(1)
+        assert (at.staged, at.claimer.allowed) == ([], frozenset())
+        at.claimer.allow({LANE})
+        await asyncio.sleep(0.001)
+        assert (at.staged, at.claimer.allowed) == ([1], {LANE})
+
+
+@virtual_time
+async def test_a_lane_it_may_no_longer_claim_from_is_left_at_once() -> None:
+    """The wait under way is ended, and the next one is on what is allowed."""
+    async with claiming() as at:
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        at.claimer.allow(())
+        await asyncio.sleep(0.001)
+        at.push(a_job(1))
+        await asyncio.sleep(1)
+        assert at.staged == []
+        at.claimer.allow({LANE})
+        await asyncio.sleep(0.001)
+        assert at.staged == [1]
+
+
+@pytest.mark.parametrize("why", ["wrong", "expired", "old", "unreadable", "gone"])
+def test_a_claim_that_leaves_nothing_to_run_does_not_end_the_waiting(why: str) -> None:
+    """Refused on arrival, or its payload never came: the next job is claimed all the same."""
+
+    @virtual_time
+    async def go() -> None:
+        async with claiming() as at:
+            at.claimer.wait_for_work()
+            await asyncio.sleep(0.001)
+            if why == "unreadable":
+                at.broker.lanes.add(LANE, Tier.STANDARD, [Entry(1.0, b"\xff\xff")])
+            else:
+                changes = {
+                    "wrong": {"payload": b"bad"},
+                    "expired": {"timeout_s": -1.0},
+                    "old": {"epoch": 0},
+                    "gone": {"payload": b"", "ticket_bytes": 9},
+                }[why]
+                at.push(a_job(1, **changes))
+            await asyncio.sleep(0.001)
+            if why == "gone":
+                at.link.payloads[1].set_result(None)
+            at.push(a_job(2))
+            await asyncio.sleep(0.001)
+            assert at.staged == [2]
+
+    go()
+
+
+@virtual_time
+async def test_orphans_of_a_living_router_go_back() -> None:
+    """With the score they had, and this node claims no more from there."""
+    async with claiming() as at:
+        before = claimed(a_job(1, router=STRANGER))
+        at.broker.lanes.add(LANE, Tier.STANDARD, [before.entry])
+        at.push(a_job(2))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.01)
+        assert [[claim.entry for claim in orphans] for orphans in at.asked] == [[before.entry]]
+        assert at.staged == [2]
+        assert at.broker.lanes.queues[LANE, Tier.STANDARD] == [before.entry]
+        assert at.claimer.allowed == frozenset()
+
+
+@virtual_time
+async def test_orphans_of_a_dead_router_are_dropped() -> None:
+    """Nobody waits for them."""
+    async with claiming() as at:
+        at.routers_live = False
+        at.push(a_job(1, router=STRANGER))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.01)
+        assert (len(at.asked), at.staged, at.in_lane) == (1, [], [])
+
+
+@virtual_time
+async def test_after_orphans_it_goes_on_when_allowed_again() -> None:
+    """Once the membership has had a look."""
+    async with claiming() as at:
+        at.routers_live = False
+        at.push(a_job(1, router=STRANGER))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.01)
+        at.push(a_job(2))
+        await asyncio.sleep(0.01)
+        assert at.staged == []
+        at.claimer.allow({LANE})
+        await asyncio.sleep(0.001)
+        assert at.staged == [2]
+
+
+@virtual_time
+async def test_it_comes_back_after_redis_was_away() -> None:
+    """And waits for work again by itself, if that is what it was doing."""
+    async with claiming() as at:
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        at.broker.lose()
+        await asyncio.sleep(3)
+        assert (at.claimer.connected, at.claimer.allowed) == (False, frozenset())
+        at.broker.restore()
+        await asyncio.sleep(2)
+        assert at.claimer.connected
+        at.push(a_job(1))
+        await asyncio.sleep(0.001)
+        assert at.staged == [1]
+
+
+@virtual_time
+async def test_it_starts_without_redis() -> None:
+    """Jobs come over the links meanwhile."""
+    at = Claiming()
+    at.broker.lose()
+    await at.claimer.start()
+    running = asyncio.create_task(at.claimer.run())
+    at.claimer.allow({LANE})
+    at.claimer.wait_for_work()
+    await asyncio.sleep(1)
+    at.broker.restore()
+    await asyncio.sleep(2)
+    at.push(a_job(1))
+    await asyncio.sleep(0.001)
+    assert at.staged == [1]
+    running.cancel()
+
+
+@virtual_time
+async def test_a_redis_that_refuses_us_is_told_at_the_start() -> None:
+    """Before anything is promised."""
+    at = Claiming()
+    at.refusal = ConfigError("WRONGPASS")
+    with pytest.raises(ConfigError):
+        await at.claimer.start()
+
+
+@virtual_time
+async def test_a_redis_that_refuses_us_later_does_not_end_the_node() -> None:
+    """A password that was changed while the node runs: it serves over the links and tries again."""
+    async with claiming() as at:
+        at.refusal = ConfigError("WRONGPASS")
+        at.broker.lose()
+        at.broker.restore()
+        await asyncio.sleep(5)
+        assert not at.claimer.connected
+        at.refusal = None
+        await asyncio.sleep(2)
+        assert at.claimer.connected
+
+
+@virtual_time
+async def test_closing_stages_what_was_just_claimed() -> None:
+    """Nothing more is claimed, and no job is lost on the way."""
+    async with claiming() as at:
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        at.push(a_job(1))
+        await at.claimer.close()
+        at.push(a_job(2))
+        await asyncio.sleep(1)
+        assert sorted([*at.staged, *at.in_lane]) == [1, 2]
+        assert 2 in at.in_lane
+
+
+@virtual_time
+async def test_without_lanes_there_is_nothing_to_claim() -> None:
+    """A mesh without Redis: its loop ends at once, and telling it to wait is no error."""
+    at = Claiming()
+    claimer = Claimer({LANE: at.served}, at.intake, open_lanes=None, orphans_found=at.orphans_found)
+    await claimer.start()
+    await claimer.run()
+    claimer.wait_for_work()
+    claimer.claim_ahead()
+    await claimer.close()
+    assert not claimer.connected
