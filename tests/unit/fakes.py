@@ -26,9 +26,14 @@ _numbers = itertools.count(1)
 
 
 def flight(
-    *, lane: str = LANE, request: bytes = b"request", objective_s: float = 0.05, deadline_s: float = 1.0
+    *,
+    lane: str = LANE,
+    request: bytes = b"request",
+    objective_s: float = 0.05,
+    deadline_s: float = 1.0,
+    member: bytes | None = None,
 ) -> Flight:
-    """A request that has just been admitted, on the running loop's clock."""
+    """A request as it goes into its lane, on the running loop's clock."""
     loop = asyncio.get_running_loop()
     now_s = loop.time()
     job = link_pb2.Job(
@@ -52,7 +57,7 @@ def flight(
         deadline_at_s=now_s + deadline_s,
         answered=answered,
         lane=lane,
-        member=job.SerializeToString(),
+        member=job.SerializeToString() if member is None else member,
     )
 
 

@@ -160,6 +160,21 @@ async def test_under_load_a_job_lingers_for_company() -> None:
 
 
 @virtual_time
+async def test_who_cannot_wait_hurries_the_others() -> None:
+    """A job of a tight route is not held by the company that waits already."""
+    async with gated() as at:
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        at.gate.submit(flight(), linger_s=0)
+        await asyncio.sleep(0)
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2]
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        await asyncio.sleep(LINGER_S / 2)
+        assert len(at.redis.lanes.pushes) == 1
+        await asyncio.sleep(LINGER_S)
+        assert len(at.redis.lanes.pushes) == 2
+
+
+@virtual_time
 async def test_lanes_are_pushed_to_separately() -> None:
     """One turn's jobs of two lanes make two pushes, and each lane has its own depth."""
     async with gated() as at:

@@ -24,9 +24,9 @@ class AnswerWriter:
     def __init__(self, catalogue: Catalogue, *, variant: str) -> None:
         varints, used = _varints(catalogue.ids)
         longest = int(used.sum(axis=1).max())
-        self._varints = varints[:, :longest]
+        self._varints = varints[:, :longest].copy()
         # Ids of one order of magnitude are all as long as each other, and then there is nothing to leave out.
-        self._used = None if used[:, :longest].all() else used[:, :longest]
+        self._used = None if used[:, :longest].all() else used[:, :longest].copy()
         self._variant = recsys_pb2.RankResponse(variant=variant).SerializeToString()
 
     def write(self, items: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], *, top_k: int) -> bytes:

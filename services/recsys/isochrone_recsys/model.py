@@ -100,7 +100,8 @@ class Ranker:
         # A node shares its cores with the event loop and with other nodes: waiting threads sleep.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = list(dict.fromkeys([provider, "CPUExecutionProvider"]))
-        session = onnxruntime.InferenceSession(manifest.read_file(self._directory, MODEL), options, providers=providers)
+        graph = manifest.read_file(self._directory, MODEL)
+        session = onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
         if session.get_providers()[0] != provider:  # onnxruntime goes on without a device that it can't open
             raise ConfigError(f"device {self._device!r}: onnxruntime can't open it: see its warning above")
         widths = {i.name: i.shape[1] for i in session.get_inputs() if len(i.shape) == 2}

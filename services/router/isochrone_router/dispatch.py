@@ -139,6 +139,7 @@ class Dispatcher:
             if flight.in_lane:
                 self._gate.left(flight.lane)
                 self._suspects.claimed(flight)
+                flight.member = b""
                 flight.holders.append(link)
                 link.given += 1
             elif not flight.holders or flight.holders[-1] is not link:
@@ -160,7 +161,7 @@ class Dispatcher:
                 link.given -= 1
             elif flight.in_lane:
                 self._suspects.forget(flight)
-                flight.claimed = True
+                flight.member = b""
             ledger = flight.ledger
             ledger.claimed_s = reply.claimed_us / 1e6
             ledger.started_s = done.started_us / 1e6
@@ -181,23 +182,26 @@ class Dispatcher:
             if flight is not None and link in flight.holders:
                 flight.holders.remove(link)
                 link.given -= 1
-                self._resend(flight, lost="its node is leaving", avoid=link)
+                self._resend(flight, lost="its node is leaving", avoid=link, not_run=True)
 
     def payload_of(self, job: int) -> bytes | None:
         flight = self._flights.get(job)
         return None if flight is None else flight.call.request
 
     def gate_changed(self) -> None:
-        """Redis has come or gone. What waited in lanes when it went is sent over the links, at once."""
+        """Redis has come or gone."""
         assert self._links is not None
         self._links.tell_epoch(self._gate.epoch)
         self._refresh()
-        if not self._gate.is_up:
-            waiting = [flight for flight in self._flights if flight.in_lane]
-            self._suspects.clear()
-            for flight in waiting:
+
+    def lane_closed(self, lane: str) -> None:
+        """Redis is away, or nobody claims from the lane that could answer: what waits in it goes over the links."""
+        for flight in self._flights:
+            if flight.in_lane and flight.lane == lane:
+                self._suspects.forget(flight)
+                self._gate.withdraw(flight)
                 flight.member = b""
-                self._resend(flight, lost="Redis is away", first_copy=True)
+                self._resend(flight, lost="its lane is closed", not_run=True)
 
     def _refresh(self) -> None:
         if self._links is not None:
@@ -232,10 +236,10 @@ class Dispatcher:
         self._resend(flight, lost="it was claimed by a node that is gone")
 
     def _resend(
-        self, flight: Flight, *, lost: str | None, avoid: NodeLink | None = None, first_copy: bool = False
+        self, flight: Flight, *, lost: str | None, avoid: NodeLink | None = None, not_run: bool = False
     ) -> None:
         """Sends a job to another node. `lost` says why no copy of it can answer any more; None: one still may.
-        `first_copy`: no node has had it yet, so this costs no extra load."""
+        `not_run`: no node has or will, so this costs no extra load."""
         if flight.answered.done():
             return
         assert self._links is not None
@@ -244,9 +248,9 @@ class Dispatcher:
             for node in self._links.views[flight.lane].nodes
             if node.link is not avoid and node.link not in flight.holders
         ]
-        affordable = bool(nodes) and (first_copy or self._attempts.take())
+        affordable = bool(nodes) and (not_run or self._attempts.take())
         if affordable:
-            if not first_copy:
+            if not not_run:
                 self.resent += 1
                 flight.job.attempt += 1
                 flight.ledger.attempts += 1

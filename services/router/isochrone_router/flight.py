@@ -40,7 +40,7 @@ class Flight:
     @property
     def in_lane(self) -> bool:
         """Whether it was given to the lane and no node has said since that it has it."""
-        return bool(self.member) and not self.claimed
+        return bool(self.member)
 
     def answer(self, payload: bytes) -> None:
         if not self.answered.done():

@@ -56,6 +56,7 @@ class LaneGate:
         self._origin_s = 0.0
         self._buffers: dict[str, list[Flight]] = defaultdict(list)
         self._flush: asyncio.Handle | None = None
+        self._flush_at_s = 0.0
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._depths: dict[str, int] = defaultdict(int)
@@ -80,12 +81,16 @@ class LaneGate:
         flight.due = self._origin_s + flight.objective_at_s
         buffer = self._buffers[flight.lane]
         buffer.append(flight)
-        loop = asyncio.get_running_loop()
         if len(buffer) >= PUSH_AT_ONCE:
             self._push_all()
-        elif self._flush is None:
-            push = self._push_all
+            return
+        flush_at_s = self._clock() + linger_s
+        if self._flush is None or flush_at_s < self._flush_at_s:  # who can't wait hurries the others
+            if self._flush is not None:
+                self._flush.cancel()
+            loop, push = asyncio.get_running_loop(), self._push_all
             self._flush = loop.call_later(linger_s, push) if linger_s else loop.call_soon(push)
+            self._flush_at_s = flush_at_s
 
     def withdraw(self, flight: Flight) -> None:
         """Takes a job out of its lane if it is still there; nobody waits for the result."""

@@ -76,6 +76,7 @@ class Links:
         registry: Registry | None,
         gate_is_up: Callable[[], bool],
         gate_depth: Callable[[str], int],
+        lane_closed: Callable[[str], None],
     ) -> None:
         self.views = {lane: LaneView(lane, gate_depth) for lane in lanes}
         self.links: dict[str, NodeLink] = {}
@@ -84,6 +85,7 @@ class Links:
         self._static = tuple(addresses)
         self._registry = registry
         self._gate_is_up = gate_is_up
+        self._lane_closed = lane_closed
         self._census = Census()
         self._declared: frozenset[str] = frozenset()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -139,7 +141,10 @@ class Links:
         """Works out the views anew, after a link, the census or Redis has changed."""
         linked = self._linked()
         for lane, view in self.views.items():
-            able = [link for link in self.links.values() if link.takes_jobs and lane in link.variants]
+            serving = [link for link in self.links.values() if lane in link.variants]
+            able = [link for link in serving if link.takes_jobs]
+            # A node that is silent may be short of a core, no more: better that than nobody.
+            able = able or [link for link in serving if link.state is LinkState.SILENT]
             view.nodes = [LinkedNode(link, lane) for link in able]
             claimers = [link for link in able if lane in link.report.claiming]
             usable = self._gate_is_up() and bool(claimers) and not self._out_of_reach(lane, linked)
@@ -149,6 +154,8 @@ class Links:
             if is_open != view.is_open:
                 log.info("lane %s: jobs go %s", lane, "through Redis" if is_open else "over the links")
                 view.is_open = is_open
+                if not is_open:
+                    self._lane_closed(lane)
         self.changed.set()
 
     def tell_epoch(self, epoch: int) -> None:
@@ -164,7 +171,8 @@ class Links:
             self._tasks[address] = asyncio.create_task(link.run(), name=f"link to {address}")
 
     def _linked(self) -> set[int]:
-        return {link.node for link in self.links.values() if link.state is not LinkState.DIALLING}
+        """Nodes whose claims and answers we hear. A silent one may claim a job of ours and not be heard of again."""
+        return {link.node for link in self.links.values() if link.state in (LinkState.LINKED, LinkState.DRAINING)}
 
     def _out_of_reach(self, lane: str, linked: set[int]) -> list[NodeRecord]:
         """Living nodes that could claim a job of ours from the lane and not answer it. Where a link can't be made,

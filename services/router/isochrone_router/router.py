@@ -91,6 +91,7 @@ class Router:
             registry=self._registry,
             gate_is_up=lambda: self.gate.is_up,
             gate_depth=self.gate.depth,
+            lane_closed=self.dispatcher.lane_closed,
         )
         self.dispatcher.use(self.links)
         self._margin = AnswerMargin(settings.answer_margin_ms / 1e3)

@@ -57,9 +57,6 @@ class Suspects:
         """A node went away or silent: whatever was submitted until now may have gone with it."""
         self._suspicious_until_s = self._clock()
 
-    def clear(self) -> None:
-        self._waiting.clear()
-
     def _look(self) -> None:
         self._timer = None
         now_s = self._clock()
@@ -67,8 +64,8 @@ class Suspects:
         for flight in self._waiting:
             if now_s - flight.ledger.submitted_s < LOOK_AFTER_S:
                 break  # they are in the order of their submission
-            # The oldest is always looked for: with nothing behind it, nothing passes it over.
-            if not by_lane or self._is_suspect(flight):
+            # A lane's oldest is always looked for: with nothing behind it, nothing passes it over.
+            if flight.lane not in by_lane or self._is_suspect(flight):
                 by_lane.setdefault(flight.lane, []).append(flight)
         for lane, flights in by_lane.items():
             task = asyncio.create_task(self._look_for(lane, flights[:AT_ONCE]), name=f"look for jobs in {lane}")

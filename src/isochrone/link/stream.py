@@ -46,6 +46,10 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),  # a dial of ours is a new connection, not somebody's backoff
     ("grpc.enable_retries", 0),
+    # A connection that a network has silently swallowed is given up, and dialled anew.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.message import DecodeError
 
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError
+from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Unavailable
 from isochrone.lane import Claimed
 from isochrone.link.router_link import RouterLink
 from isochrone.node.device import incident
@@ -17,6 +18,8 @@ from isochrone.node.link_caller import LinkCaller
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob
 from isochrone.v1 import link_pb2
+
+log = logging.getLogger(__name__)
 
 ENVELOPE_VERSION = 1
 
@@ -31,6 +34,7 @@ class Intake:
         self._callers: dict[int, LinkCaller] = {}
         self._seen = Seen()
         self._fetches: dict[JobKey, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
         self.leaving = False
 
     @property
@@ -139,7 +143,7 @@ class Intake:
         key = JobKey(job.router, job.id)
         served = self._served.get(job.lane)
         if job.version != ENVELOPE_VERSION or served is None:
-            caller.fail(key, job, Internal("unreadable-envelope"), now_s=self._clock())
+            caller.fail(key, job, self._not_understood(job), now_s=self._clock())
             return
         deadline_s = caller.link.to_ours_s(job.deadline_us)
         if self._clock() >= deadline_s:
@@ -153,6 +157,17 @@ class Intake:
             task.add_done_callback(lambda _: self._fetch_ended(key, served, job.weight))
             return
         self._stage_job(caller, served, job, key, job.payload)
+
+    def _not_understood(self, job: link_pb2.Job) -> IsochroneError:
+        if job.version != ENVELOPE_VERSION:
+            told = f"this node reads envelope version {ENVELOPE_VERSION}, not {job.version}: upgrade the older"
+            error = Unavailable(told, reason="ENVELOPE_VERSION")
+        else:
+            error = Unavailable(f"this node has no lane {job.lane!r}", reason="UNKNOWN_LANE")
+        if error.message not in self._told:  # once: more of them will come
+            self._told.add(error.message)
+            log.error("from router %016x: %s", job.router, error.message)
+        return error
 
     async def _fetch(self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey) -> None:
         """Brings a large request's bytes over the link. Cancelled when its caller goes."""

@@ -70,8 +70,11 @@ class Membership:
             census = await self._registry.read()
         except RegistryUnavailable:
             return True
-        self._apply(census)
-        return bool(boots & {router.boot for router in census.routers})
+        found = bool(boots & {router.boot for router in census.routers})
+        # A router that can't reach this node yields the lane, with jobs still in it: until the next beat they are
+        # left to others, or they would go round in circles.
+        self._apply(census, but_not=frozenset(orphan.lane for orphan in orphans if found))
+        return found
 
     async def _beat(self) -> None:
         if self._leaving:
@@ -87,10 +90,10 @@ class Membership:
         self._registry_answers = True
         self._apply(census)
 
-    def _apply(self, census: Census) -> None:
+    def _apply(self, census: Census, *, but_not: frozenset[str] = frozenset()) -> None:
         unlinked = [router for router in census.routers if not self._intake.is_linked(router.boot)]
         blind = {lane for router in unlinked for lane in router.uses}
         before = self._claims()
-        self._allow(frozenset(self._record.lanes) - blind, census)
+        self._allow(frozenset(self._record.lanes) - blind - but_not, census)
         if self._claims() != before:
             self._again.set()  # routers are to know before they push to a lane that this node claims from

@@ -1,0 +1,132 @@
+"""Several routers and nodes share lanes, also while one router can't reach one of the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from conftest import StartMesh
+from harness import Load, Mesh, Proxy, RedisServer, Status, goes_over_links, goes_through_redis
+
+from isochrone.embedded import private_folder
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+async def proxies() -> AsyncIterator[list[Proxy]]:
+    """One in front of each of two nodes, at the addresses that `behind` has them advertise."""
+    folder = private_folder()
+    pair = [Proxy(f"unix:{folder}/proxy{end}", f"unix:{folder}/node{end}") for end in ("", ".1")]
+    for proxy in pair:
+        await proxy.start()
+    yield pair
+    for proxy in pair:
+        await proxy.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _behind(proxy: Proxy) -> dict[str, str]:
+    folder = Path(proxy._listen).parent
+    return {"listen": f"unix:{folder}/node", "advertise": f"unix:{folder}/proxy"}
+
+
+def _node(status: Status, name: str) -> Status:
+    return next((node for node in status["nodes"] if node["name"] == name), {"state": "unknown"})
+
+
+async def _jobs_put(redis: RedisServer) -> int:
+    """How many times jobs were put into lanes, pushed or put back, since the statistics were reset."""
+    stats = await redis.say("INFO", "COMMANDSTATS")
+    return int(stats.get("cmdstat_zadd", {"calls": 0})["calls"])
+
+
+def _ran_by(running: Mesh, load: Load, since_s: float) -> set[int]:
+    """Processes that ran requests of a load since then."""
+    bodies = {sent.body for sent in load.sent}
+    return {
+        forward.pid
+        for forward in running.journal.forwards()
+        if forward.began_s > since_s and bodies & set(forward.bodies)
+    }
+
+
+async def test_two_routers_and_two_nodes_share_the_lanes(mesh: StartMesh, redis: RedisServer) -> None:
+    """Both nodes work for both routers, in the same batches, and nobody gets another's answer."""
+    running = await mesh(redis=redis)
+    other = await running.add_router("router-b")
+    for router in running.routers:
+        await running.until(goes_through_redis, router=router)
+    began_s = time.monotonic()
+    async with Load(running.client(), callers=8) as ours, Load(running.client(other), callers=8) as theirs:
+        await ours.answers(300)
+        await theirs.answers(300)
+    assert ours.failures == theirs.failures == []
+    nodes = {node.pid for node in running.nodes}
+    assert _ran_by(running, ours, began_s) == _ran_by(running, theirs, began_s) == nodes
+    our_bodies, their_bodies = ({sent.body for sent in load.sent} for load in (ours, theirs))
+    mixed = [f for f in running.journal.forwards() if our_bodies & set(f.bodies) and their_bodies & set(f.bodies)]
+    assert len(mixed) > 20
+    await running.at_rest()
+
+
+@pytest.mark.parametrize("how", ["cut", "frozen"])
+async def test_a_router_that_cannot_reach_one_node(
+    mesh: StartMesh, redis: RedisServer, proxies: list[Proxy], how: str
+) -> None:
+    """It yields the lane and addresses the node it reaches; the other router goes on with both; nothing circles."""
+    running = await mesh(redis=redis, node=_behind(proxies[0]))
+    other = await running.add_router("router-b")
+    for router in running.routers:
+        await running.until(goes_through_redis, router=router)
+    cut_off, reached = running.nodes
+    pid = running.router.pid
+    assert pid is not None
+    async with Load(running.client(), callers=4) as ours, Load(running.client(other), callers=4) as theirs:
+        await ours.answers(100)
+        await theirs.answers(100)
+        proxies[0].cut(pid) if how == "cut" else proxies[0].freeze(pid)
+        await running.until(lambda status: _node(status, cut_off.name)["state"] != "linked")
+        await running.until(goes_over_links)
+        await ours.answers(100)
+        # Both sides have read in the registry who uses what when the cut-off node claims for the other router again.
+        await asyncio.sleep(4)
+        assert goes_through_redis(await running.status(other))
+        assert goes_over_links(await running.status())
+        await redis.say("CONFIG", "RESETSTAT")
+        settled_s, before = time.monotonic(), len(theirs.sent)
+        await ours.answers(100)
+        await theirs.answers(200)
+        assert await _jobs_put(redis) <= len(theirs.sent) - before + 20
+        assert _ran_by(running, ours, settled_s) == {reached.pid}
+        assert _ran_by(running, theirs, settled_s) == {cut_off.pid, reached.pid}
+        proxies[0].heal()
+        await running.until(lambda status: _node(status, cut_off.name)["state"] == "linked")
+        await running.until(goes_through_redis)
+        await ours.answers(100)
+    assert ours.failures == theirs.failures == []
+    await running.at_rest()
+
+
+async def test_a_router_that_never_reached_one_node(mesh: StartMesh, redis: RedisServer, proxies: list[Proxy]) -> None:
+    """A router that comes new and finds one node out of reach harms nobody: the others keep their lane."""
+    running = await mesh(redis=redis, node=_behind(proxies[0]))
+    await running.until(goes_through_redis)
+    async with Load(running.client(), callers=4) as ours:
+        await ours.answers(100)
+        proxies[0].allow_only(running.router.pid)
+        newcomer = await running.add_router("router-b")
+        async with Load(running.client(newcomer), callers=4) as theirs:
+            await theirs.answers(300)
+            assert goes_through_redis(await running.status())
+            assert goes_over_links(await running.status(newcomer))
+            await ours.answers(100)
+            proxies[0].heal()
+            await running.until(goes_through_redis, router=newcomer)
+            await theirs.answers(100)
+    assert ours.failures == theirs.failures == []
+    await running.at_rest()

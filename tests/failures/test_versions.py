@@ -1,0 +1,150 @@
+"""Routers and nodes of different versions understand each other or say clearly that they don't."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from conftest import StartMesh
+from google.rpc import status_pb2
+from harness import KEYS, MESH, SLEEP_LANE, RedisServer, Status, goes_through_redis, send
+
+from isochrone.deadline import monotonic
+from isochrone.errors import Unavailable
+from isochrone.link.stream import CHANNEL_OPTIONS, METHOD, PATH, SERVICE
+from isochrone.ports import a_free_one
+from isochrone.status import from_status
+from isochrone.testing.models import SLEEP
+from isochrone.testing.v1 import toy_pb2
+from isochrone.v1 import link_pb2
+
+pytestmark = pytest.mark.processes
+
+BOOT = 4711
+
+
+@asynccontextmanager
+async def _dialled(address: str, hello: link_pb2.Hello) -> AsyncIterator[Any]:
+    """A link as a router of our own making opens it, after its Hello."""
+    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        call = channel.stream_stream(
+            PATH,
+            request_serializer=link_pb2.RouterFrames.SerializeToString,
+            response_deserializer=link_pb2.NodeFrames.FromString,
+        )()
+        await call.write(link_pb2.RouterFrames(hello=hello))
+        yield call
+        call.cancel()
+
+
+def _hello(**changes: Any) -> link_pb2.Hello:
+    now_us = int(monotonic() * 1e6)
+    spoken = {"version_min": 1, "version_max": 1, "router": BOOT, "name": "handmade", "epoch": 1, "mesh": MESH}
+    return link_pb2.Hello(**(spoken | {"router_us": now_us} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"version_min": 2, "version_max": 3}, "the router speaks link versions 2 to 3, this end 1 to 1"),
+        ({"version_min": 0, "version_max": 0}, "upgrade the older"),
+        ({"mesh": "another"}, "this node is of mesh 'test', not 'another'"),
+    ],
+)
+async def test_a_node_refuses_a_router_that_it_does_not_understand(
+    mesh: StartMesh, changes: dict[str, Any], told: str
+) -> None:
+    """The Welcome says why and nothing else, and the node goes on with the routers it knows."""
+    running = await mesh(nodes=1)
+    async with _dialled(running.nodes[0].address, _hello(**changes)) as call:
+        first = await call.read()
+        assert told in first.welcome.refusal
+        assert not first.welcome.variants
+        assert await call.read() is grpc.aio.EOF
+    assert told in running.log("toy-0")
+    assert (await send(running.client())).outcome == "answered"
+
+
+async def test_a_newer_router_that_still_speaks_our_version_is_welcome(mesh: StartMesh) -> None:
+    """The newest version that both know is chosen."""
+    running = await mesh(nodes=1)
+    async with _dialled(running.nodes[0].address, _hello(version_min=1, version_max=9)) as call:
+        first = await call.read()
+        assert not first.welcome.refusal
+        assert first.welcome.version == 1
+        assert [variant.lane for variant in first.welcome.variants] == ["echo@cpu", SLEEP_LANE]
+
+
+@pytest.mark.parametrize(
+    ("welcome", "told"),
+    [
+        (link_pb2.Welcome(version=7, node=1, name="future"), "the node speaks link versions 7 to 7, this end 1 to 1"),
+        (link_pb2.Welcome(refusal="go away, please"), "go away, please"),
+    ],
+)
+async def test_a_router_refuses_a_node_that_it_does_not_understand(
+    mesh: StartMesh, welcome: link_pb2.Welcome, told: str
+) -> None:
+    """It shows the node as refused, says why once, and serves with the nodes that it understands."""
+
+    async def open_link(requests: Any, context: Any) -> None:
+        await context.read()
+        await context.write(link_pb2.NodeFrames(welcome=welcome))
+
+    server = grpc.aio.server()
+    handler = grpc.stream_stream_rpc_method_handler(
+        open_link,
+        request_deserializer=link_pb2.RouterFrames.FromString,
+        response_serializer=link_pb2.NodeFrames.SerializeToString,
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
+    address = a_free_one()
+    server.add_insecure_port(address)
+    await server.start()
+    try:
+        running = await mesh(nodes=1, router={"nodes": [address]})
+
+        def refused(status: Status) -> bool:
+            return any(node["address"] == address and node["state"] == "refused" for node in status["nodes"])
+
+        await running.until(refused)
+        assert {(await send(running.client())).outcome for _ in range(10)} == {"answered"}
+        await asyncio.sleep(0.3)  # time for some more attempts
+        assert running.log("router").count(told) == 1
+    finally:
+        await server.stop(0)
+
+
+async def test_envelopes_of_another_version_are_refused_and_not_guessed_at(mesh: StartMesh, redis: RedisServer) -> None:
+    """A job in the lane that this node can't read is answered with an error; the lane goes on."""
+    running = await mesh(redis=redis, nodes=1)
+    await running.until(goes_through_redis)
+    body = toy_pb2.ToyMessage(body=b"from the future").SerializeToString()
+    later_us = int((monotonic() + 5) * 1e6)
+    async with _dialled(running.nodes[0].address, _hello()) as call:
+        assert not (await call.read()).welcome.refusal
+        job = link_pb2.Job(
+            version=2, router=BOOT, id=1, epoch=1, attempt=1, route=SLEEP, lane=SLEEP_LANE, payload=body,
+            objective_us=later_us, deadline_us=later_us,
+        )  # fmt: skip
+        async with redis.look() as lanes:
+            key = KEYS.lane(SLEEP_LANE)
+            await lanes.zadd(key, {job.SerializeToString(): time.time(), b"\xff not even protobuf": time.time()})
+            await lanes.pexpire(key, 10_000)
+        async with asyncio.timeout(5):
+            while not (batches := (await call.read()).batches):
+                pass
+    [reply] = batches[0].replies
+    assert reply.job == 1
+    error = from_status(status_pb2.Status.FromString(reply.status))
+    assert isinstance(error, Unavailable)
+    assert str(error) == "this node reads envelope version 1, not 2: upgrade the older"
+    assert str(error) in running.log("toy-0")
+    assert (await send(running.client())).outcome == "answered"
+    assert not any(b"from the future" in forward.bodies for forward in running.journal.forwards())
+    await running.at_rest()

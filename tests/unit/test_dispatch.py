@@ -1,0 +1,432 @@
+"""Dispatcher: owns requests until they are answered, and sends them again on evidence."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fakes import LANE, FakeLanes, FakeLink, flight
+
+from isochrone.config import LimitsConfig
+from isochrone.errors import InvalidRequest, Unavailable
+from isochrone.lane import LaneUnavailable
+from isochrone.status import to_status
+from isochrone.testing.virtual_time import virtual_clock, virtual_time
+from isochrone.v1 import link_pb2
+from isochrone_router.attempts import AttemptBudget
+from isochrone_router.dispatch import OVERDUE_S, UNHEARD_S, Dispatcher
+from isochrone_router.flight import Flight, Flights
+from isochrone_router.lane_gate import LaneGate
+from isochrone_router.linger import Linger
+from isochrone_router.links import LaneView, LinkedNode
+from isochrone_router.planner import Plan
+from isochrone_router.suspects import CLAIM_ON_ITS_WAY_S, LOOK_AFTER_S
+
+INLINE_BYTES = 100
+SOON_S = 0.001
+
+
+class Desk:
+    """A dispatcher with lanes and links that do as they are told."""
+
+    def __init__(self, *names: str, burst: float = 100.0) -> None:
+        clock = asyncio.get_running_loop().time
+        self.links = [FakeLink(name, LANE) for name in names]
+        self.lanes = FakeLanes()
+        self.refuse = False
+        self.flights = Flights(LimitsConfig())
+        self.gate = LaneGate(self._open, on_change=self._gate_changed, stall_s=0.05, clock=clock)
+        self.attempts = AttemptBudget(0.0, burst=burst)
+        self.dispatcher = Dispatcher(
+            self.flights,
+            gate=self.gate,
+            attempts=self.attempts,
+            inline_bytes=INLINE_BYTES,
+            linger=Linger(most_s=0.0, above=100),
+            clock=clock,
+        )
+        self.views = {LANE: LaneView(LANE, self.gate.depth)}
+        self.dispatcher.use(self)  # type: ignore[arg-type]  # it is asked for views, and to refresh them
+
+    async def _open(self) -> FakeLanes:
+        if self.refuse:
+            raise LaneUnavailable("away")
+        return self.lanes
+
+    def _gate_changed(self) -> None:
+        self.dispatcher.gate_changed()
+
+    # Links, as the dispatcher uses them.
+
+    def refresh(self) -> None:
+        view = self.views[LANE]
+        was_open = view.is_open
+        view.nodes = [LinkedNode(link, LANE) for link in self.links if link.takes_jobs]  # type: ignore[arg-type]
+        view.is_open = self.gate.is_up and bool(view.nodes)
+        if was_open and not view.is_open:
+            self.dispatcher.lane_closed(LANE)
+
+    def tell_epoch(self, epoch: int) -> None:
+        for link in self.links:
+            link.tell_epoch(epoch)
+
+    # What tests do with it.
+
+    def into_the_lane(self, **changes: object) -> Flight:
+        one = flight(member=b"", **changes)  # type: ignore[arg-type]
+        self.dispatcher.dispatch(one, Plan(LANE))
+        return one
+
+    def over(self, link: FakeLink, **changes: object) -> Flight:
+        one = flight(member=b"", **changes)  # type: ignore[arg-type]
+        self.dispatcher.dispatch(one, Plan(LANE, LinkedNode(link, LANE)))  # type: ignore[arg-type]
+        return one
+
+    def claimed(self, link: FakeLink, *flights: Flight, finish_in_s: float = 0.010) -> None:
+        """The node has taken them out of the lane, or got them over the link, and says so."""
+        for one in flights:
+            self.lanes.waiting.pop(one.member, None)
+        self.dispatcher.claimed(link, [one.id for one in flights], finish_in_s)  # type: ignore[arg-type]
+
+    def answered(self, link: FakeLink, one: Flight, payload: bytes = b"answer") -> None:
+        done = link_pb2.BatchDone(lane=LANE, compute_us=5000)
+        done.replies.add(job=one.id, payload=payload, units=3, claimed_us=int(virtual_clock()() * 1e6))
+        self.dispatcher.batch_done(link, done)  # type: ignore[arg-type]
+
+    def goes_down(self, link: FakeLink) -> None:
+        link.takes_jobs = False
+        self.dispatcher.link_down(link)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def desk(*names: str, burst: float = 100.0) -> AsyncIterator[Desk]:
+    at = Desk(*names, burst=burst)
+    await at.gate.start()
+    running = asyncio.create_task(at.gate.run())
+    yield at
+    running.cancel()
+    for one in at.flights:
+        at.dispatcher.finish(one)
+    assert [link.given for link in at.links] == [0] * len(at.links), "every job given to a node is accounted for"
+
+
+@virtual_time
+async def test_a_job_goes_into_the_lane_and_its_answer_comes_over_the_link() -> None:
+    """The ordinary way, with the ledger filled in."""
+    async with desk("a", "b") as at:
+        one = at.into_the_lane()
+        await asyncio.sleep(0)
+        assert list(at.lanes.waiting) == [one.member]
+        [a, b] = at.links
+        at.claimed(a, one)
+        assert (a.given, b.given, one.in_lane) == (1, 0, False)
+        at.answered(a, one)
+        assert await one.answered == b"answer"
+        assert (a.given, one.ledger.node, one.ledger.units, one.ledger.attempts) == (0, "a", 3, 1)
+        at.dispatcher.finish(one)
+        assert (len(at.flights), a.cancelled, at.lanes.removed) == (0, [], [])
+
+
+@virtual_time
+async def test_a_large_request_queues_as_a_ticket() -> None:
+    """Its bytes stay here and are given to whoever claims it; one that is over has none."""
+    async with desk("a") as at:
+        small, large = at.into_the_lane(request=bytes(INLINE_BYTES)), at.into_the_lane(request=bytes(INLINE_BYTES + 1))
+        jobs = [link_pb2.Job.FromString(one.member) for one in (small, large)]
+        assert [(len(job.payload), job.ticket_bytes) for job in jobs] == [(100, 0), (0, 101)]
+        assert at.dispatcher.payload_of(large.id) == large.call.request
+        at.dispatcher.finish(large)
+        assert at.dispatcher.payload_of(large.id) is None
+
+
+@virtual_time
+async def test_a_job_can_be_addressed_to_a_node() -> None:
+    """With its bytes, however many."""
+    async with desk("a", "b") as at:
+        [_, b] = at.links
+        one = at.over(b, request=bytes(10 * INLINE_BYTES))
+        [job] = b.submitted
+        assert (job.id, job.payload, job.ticket_bytes, job.attempt) == (one.id, one.call.request, 0, 1)
+        assert one.ledger.direct
+        at.claimed(b, one)
+        at.answered(b, one)
+        assert await one.answered == b"answer"
+
+
+@virtual_time
+async def test_an_error_is_an_answer_too() -> None:
+    """Of the type that the node meant."""
+    async with desk("a") as at:
+        one = at.into_the_lane()
+        at.claimed(at.links[0], one)
+        done = link_pb2.BatchDone(lane=LANE)
+        done.replies.add(job=one.id, status=to_status(InvalidRequest.of("x", "is bad")).SerializeToString())
+        at.dispatcher.batch_done(at.links[0], done)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest):
+            await one.answered
+
+
+@virtual_time
+async def test_a_claim_of_an_unknown_job_is_called_off() -> None:
+    """Its caller has gone; the node need not run it. An answer to it is ignored."""
+    async with desk("a") as at:
+        one = at.into_the_lane()
+        at.dispatcher.finish(one)
+        at.claimed(at.links[0], one)
+        assert at.links[0].cancelled == [one.id]
+        at.answered(at.links[0], one)
+        assert not one.answered.done()
+
+
+@virtual_time
+async def test_a_caller_that_goes_takes_its_job_out_of_the_lane() -> None:
+    """Or calls it off where it is."""
+    async with desk("a") as at:
+        waiting, taken = at.into_the_lane(), at.into_the_lane()
+        await asyncio.sleep(0)
+        at.claimed(at.links[0], taken)
+        at.dispatcher.finish(waiting)
+        at.dispatcher.finish(taken)
+        assert at.lanes.removed == [waiting.member]
+        assert at.links[0].cancelled == [taken.id]
+        assert at.links[0].given == 0
+
+
+@virtual_time
+async def test_an_overdue_job_is_given_to_another_as_well() -> None:
+    """A margin after the node's own prediction; and whichever answers first is the answer."""
+    async with desk("slow", "other") as at:
+        slow, other = at.links
+        one = at.into_the_lane()
+        await asyncio.sleep(0)
+        at.claimed(slow, one, finish_in_s=0.010)
+        await asyncio.sleep(0.015 + OVERDUE_S - SOON_S)
+        assert other.submitted == []
+        await asyncio.sleep(2 * SOON_S)
+        [copy] = other.submitted
+        assert (copy.id, copy.attempt) == (one.id, 2)
+        assert (one.ledger.attempts, at.dispatcher.resent) == (2, 1)
+        at.claimed(other, one)
+        assert (slow.given, other.given) == (1, 1)
+        at.answered(other, one)
+        assert await one.answered == b"answer"
+        at.dispatcher.finish(one)
+        assert (slow.cancelled, other.cancelled) == ([one.id], [])
+        assert at.lanes.removed == [], "no copy of it is in the lane any more"
+
+
+@virtual_time
+async def test_the_first_copy_may_still_win() -> None:
+    """Then the second is called off, and its answer ignored."""
+    async with desk("slow", "other") as at:
+        slow, other = at.links
+        one = at.into_the_lane()
+        at.claimed(slow, one, finish_in_s=0.0)
+        await asyncio.sleep(2 * OVERDUE_S)
+        assert len(other.submitted) == 1
+        at.answered(slow, one, b"first")
+        at.dispatcher.finish(one)
+        at.answered(other, one, b"second")
+        assert await one.answered == b"first"
+        assert (other.cancelled, other.given) == ([one.id], 0)
+
+
+@virtual_time
+async def test_a_job_with_a_second_copy_under_way_is_not_taken_for_one_in_the_lane() -> None:
+    """When Redis goes, only what waits in the lane is sent over the links."""
+    async with desk("slow", "other", "third") as at:
+        slow, other, third = at.links
+        one = at.into_the_lane()
+        await asyncio.sleep(0)
+        at.claimed(slow, one, finish_in_s=0.0)
+        await asyncio.sleep(OVERDUE_S + SOON_S)
+        assert not one.in_lane
+        at.refuse = True
+        at.lanes.close()
+        await asyncio.sleep(SOON_S)
+        copies = [job.id for link in at.links for job in link.submitted]
+        assert copies == [one.id]
+        at.claimed(other, one)
+        at.answered(other, one)
+        assert (await one.answered, third.submitted) == (b"answer", [])
+
+
+@virtual_time
+async def test_a_node_that_says_nothing_is_asked_no_more() -> None:
+    """What was addressed to it goes to another, at the price of a second attempt."""
+    async with desk("mute", "other") as at:
+        mute, other = at.links
+        one = at.over(mute)
+        await asyncio.sleep(UNHEARD_S + SOON_S)
+        assert [job.id for job in other.submitted] == [one.id]
+        at.claimed(mute, one)
+        assert not one.claimed, "it has what another was given since"
+        at.claimed(other, one)
+        assert one.claimed
+
+
+@virtual_time
+async def test_a_node_that_says_it_has_the_job_is_left_to_it() -> None:
+    """For as long as it said, and a margin."""
+    async with desk("a", "b") as at:
+        one = at.over(at.links[0])
+        at.claimed(at.links[0], one, finish_in_s=1.0)
+        await asyncio.sleep(1.0)
+        assert at.links[1].submitted == []
+
+
+@virtual_time
+async def test_a_broken_link_sends_its_jobs_elsewhere_at_once() -> None:
+    """Claimed from the lane or addressed; the others' jobs stay where they are."""
+    async with desk("dead", "alive") as at:
+        dead, alive = at.links
+        addressed, taken, elsewhere = at.over(dead), at.into_the_lane(), at.into_the_lane()
+        at.claimed(dead, taken, finish_in_s=5.0)
+        at.claimed(alive, elsewhere, finish_in_s=5.0)
+        at.goes_down(dead)
+        assert [job.id for job in alive.submitted] == [addressed.id, taken.id]
+        assert at.dispatcher.resent == 2
+        dead.given = 0  # as a link that was down counts anew
+
+
+@virtual_time
+async def test_a_broken_link_to_the_only_node_fails_its_jobs() -> None:
+    """At once, and as something that may be tried again."""
+    async with desk("dead") as at:
+        one = at.over(at.links[0])
+        at.goes_down(at.links[0])
+        with pytest.raises(Unavailable) as caught:
+            await one.answered
+        assert caught.value.reason == "NODE_LOST"
+        at.links[0].given = 0
+
+
+@virtual_time
+async def test_a_broken_link_costs_nothing_where_another_copy_is_under_way() -> None:
+    """The hedge has the job already."""
+    async with desk("dead", "other", "third") as at:
+        dead, other, third = at.links
+        one = at.into_the_lane()
+        at.claimed(dead, one, finish_in_s=0.0)
+        await asyncio.sleep(OVERDUE_S + SOON_S)
+        [given] = [link for link in (other, third) if link.submitted]
+        at.claimed(given, one, finish_in_s=5.0)
+        at.goes_down(dead)
+        assert at.dispatcher.resent == 1
+        dead.given = 0
+
+
+@virtual_time
+async def test_the_attempt_budget_bounds_second_attempts() -> None:
+    """Past it a lost job fails, a late one waits; and it is counted."""
+    async with desk("dead", "alive", burst=1.0) as at:
+        dead, alive = at.links
+        lost = [at.over(dead) for _ in range(3)]
+        for one in lost:
+            at.claimed(dead, one, finish_in_s=5.0)
+        late = at.into_the_lane()
+        at.claimed(alive, late, finish_in_s=0.0)
+        at.goes_down(dead)
+        assert len(alive.submitted) == 1
+        assert [one.answered.done() for one in lost] == [False, True, True]
+        await asyncio.sleep(1.0)
+        assert not late.answered.done()
+        assert (at.dispatcher.resent, at.dispatcher.unaffordable) == (1, 2)
+        dead.given = 0
+
+
+@virtual_time
+async def test_a_drained_nodes_returns_cost_no_attempts() -> None:
+    """Nobody has run them, so they are no extra load: a drain loses no request, however little may be tried twice."""
+    async with desk("leaving", "staying", burst=0.0) as at:
+        leaving, staying = at.links
+        flights = [at.over(leaving) for _ in range(5)]
+        leaving.takes_jobs = False
+        at.refresh()
+        at.dispatcher.returned(leaving, [one.id for one in flights])  # type: ignore[arg-type]
+        assert [job.id for job in staying.submitted] == [one.id for one in flights]
+        assert (leaving.given, at.dispatcher.resent) == (0, 0)
+
+
+@virtual_time
+async def test_jobs_returned_by_the_only_node_fail() -> None:
+    """There is no other to ask."""
+    async with desk("leaving") as at:
+        one = at.over(at.links[0])
+        at.dispatcher.returned(at.links[0], [one.id])  # type: ignore[arg-type]
+        with pytest.raises(Unavailable):
+            await one.answered
+
+
+@virtual_time
+async def test_when_redis_goes_what_waits_in_it_goes_over_the_links() -> None:
+    """At once, spread over the nodes, in the new epoch, and without costing attempts."""
+    async with desk("a", "b", burst=0.0) as at:
+        flights = [at.into_the_lane() for _ in range(4)]
+        await asyncio.sleep(0)
+        at.refuse = True
+        at.lanes.close()
+        await asyncio.sleep(SOON_S)
+        sent = [[job.id for job in link.submitted] for link in at.links]
+        assert sorted(sum(sent, [])) == [one.id for one in flights]
+        assert [len(ids) for ids in sent] == [2, 2]
+        assert {job.epoch for link in at.links for job in link.submitted} == {2}
+        assert [link.epoch for link in at.links] == [2, 2]
+        assert {one.ledger.attempts for one in flights} == {1}
+
+
+@virtual_time
+async def test_a_job_that_somebody_took_and_vanished_with_is_sent_again() -> None:
+    """It is gone from the lane, and nobody says that he has it."""
+    async with desk("a", "b") as at:
+        one = at.into_the_lane()
+        await asyncio.sleep(0)
+        at.lanes.waiting.clear()
+        await asyncio.sleep(2 * LOOK_AFTER_S + CLAIM_ON_ITS_WAY_S + SOON_S)
+        assert [job.id for link in at.links for job in link.submitted] == [one.id]
+        assert one.ledger.attempts == 2
+
+
+@virtual_time
+async def test_an_answer_may_overtake_its_claim() -> None:
+    """Then there is nothing left to look for in the lane."""
+    async with desk("a") as at:
+        one = at.into_the_lane()
+        await asyncio.sleep(0)
+        at.answered(at.links[0], one)
+        assert await one.answered == b"answer"
+        assert not one.in_lane
+        at.dispatcher.finish(one)
+        assert at.lanes.removed == []
+
+
+@virtual_time
+async def test_whatever_happens_every_request_ends_and_nothing_is_left() -> None:
+    """Nodes die, claim, answer, return and stay silent at random: each flight is answered or failed, or still held."""
+    dice = random.Random(7)
+    for _ in range(30):
+        async with desk("a", "b", "c", burst=10.0) as at:
+            flights: list[Flight] = []
+            for _ in range(60):
+                link = dice.choice(at.links)
+                one = dice.choice(flights) if flights else None
+                match dice.randrange(7):
+                    case 0 | 1:
+                        flights.append(at.into_the_lane())
+                    case 2 if link.takes_jobs:
+                        flights.append(at.over(link))
+                    case 3 if one:
+                        at.claimed(link, one, finish_in_s=dice.choice([0.0, 0.01]))
+                    case 4 if one:
+                        at.answered(link, one)
+                    case 5 if one:
+                        at.dispatcher.returned(link, [one.id])  # type: ignore[arg-type]
+                    case 6 if one and dice.random() < 0.3:
+                        at.dispatcher.finish(one)
+                await asyncio.sleep(dice.choice([0.0, 0.001, 0.02]))
+            for one in flights:
+                at.dispatcher.finish(one)
+            assert len(at.flights) == at.flights.bytes == 0
