@@ -29,11 +29,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import uvloop
+from google.rpc import code_pb2
 
 from bench.cpu import machine_cpu_s, process_cpu_s
-from bench.unary_http2 import STATUS_NAMES, Connection
+from bench.unary_http2 import Connection
 
-OK = STATUS_NAMES.index("OK")
 _QUANTILES = (*np.linspace(0, 0.98, 50), 0.99, 0.995, 0.999, 1.0)
 
 Send: TypeAlias = Callable[[], Awaitable[int]]
@@ -61,10 +61,10 @@ class Recorder:
         self.finished += 1
         if not counts:
             return
-        if status == OK:
+        if status == code_pb2.OK:
             self.latencies_s.append(time.monotonic() - from_s)
         else:
-            self.errors[STATUS_NAMES[status]] += 1
+            self.errors[code_pb2.Code.Name(status)] += 1
 
 
 async def closed_loop(send: Send, recorder: Recorder, *, callers: int, until_s: float) -> None:

@@ -10,14 +10,9 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
+from typing import cast
 
-STATUS_NAMES = (
-    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
-    "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS "
-    "UNAUTHENTICATED"
-).split()
-"""gRPC's status codes by number."""
-UNAVAILABLE = STATUS_NAMES.index("UNAVAILABLE")
+from google.rpc import code_pb2
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _END_STREAM, _ACK, _END_HEADERS = 0x1, 0x1, 0x4
@@ -63,7 +58,7 @@ class Connection(asyncio.Protocol):
         """
         answer: asyncio.Future[int] = self._loop.create_future()
         if self._transport is None:
-            self._loop.call_soon(_settle, answer, UNAVAILABLE)  # soon: a caller in a loop must not spin on it
+            self._loop.call_soon(_settle, answer, code_pb2.UNAVAILABLE)  # soon: a caller in a loop must not spin on it
             return answer
         head = self._heads.get((method, timeout_s))
         if head is None:
@@ -119,12 +114,11 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         # Without a table, the server spells every header out; without windows, it never waits for us.
         settings = struct.pack(">HIHIHI", _HEADER_TABLE_SIZE, 0, _ENABLE_PUSH, 0, _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW)
         widen = struct.pack(">I", _LARGEST_WINDOW - _DEFAULT_WINDOW)
-        transport.write(_PREFACE + _frame(_SETTINGS, 0, 0, settings) + _frame(_WINDOW_UPDATE, 0, 0, widen))
+        self._transport.write(_PREFACE + _frame(_SETTINGS, 0, 0, settings) + _frame(_WINDOW_UPDATE, 0, 0, widen))
 
     def data_received(self, data: bytes) -> None:
         data = self._received + data
@@ -141,7 +135,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         for answer in (*self._calls.values(), *(answer for _, _, answer in self._held)):
-            _settle(answer, UNAVAILABLE)
+            _settle(answer, code_pb2.UNAVAILABLE)
         self._calls.clear()
         self._held.clear()
 
@@ -157,7 +151,7 @@ class Connection(asyncio.Protocol):
             begun, opening_flags, block = self._headers
             self._take_headers(begun, opening_flags, flags, block + data[at : at + size])
         elif kind == _RST_STREAM:
-            self._end(stream, UNAVAILABLE)
+            self._end(stream, code_pb2.UNAVAILABLE)
         elif kind == _SETTINGS and not flags & _ACK:
             for place in range(at, at + size, 6):
                 name, value = struct.unpack_from(">HI", data, place)

@@ -313,16 +313,18 @@ async def start_mesh(
     redis: RedisServer | None = None,
     redis_settings: dict[str, Any] | None = None,
     env: dict[str, str] | None = None,
+    instead: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Mesh:
-    """Writes the file (see `settings`) and starts what it describes, with `env` in every process."""
+    """Writes the file (see `settings`) and starts what it describes, with `env` in every process. `instead` has
+    whole sections that replace those of the toys."""
     logs = folder / "logs"
     journal = folder / "journal"
     changes["options"] = {"journal": str(journal)} | changes.get("options", {})
     if redis is not None:
         changes["redis"] = {"url": redis.url} | (redis_settings or {})
     path = folder / "mesh.yaml"
-    path.write_text(yaml.safe_dump(settings(**changes)))
+    path.write_text(yaml.safe_dump(settings(**changes) | (instead or {})))
     before = {name: os.environ.get(name) for name in env or {}}
     os.environ.update(env or {})
     try:

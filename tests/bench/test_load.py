@@ -58,8 +58,9 @@ async def test_latency_is_counted_from_the_scheduled_arrival() -> None:
     """A server that stalls for 100 ms makes all wait that arrive meanwhile, and each wait is in its latency."""
     free_s = time.monotonic() + 0.1
 
-    async def send() -> None:
+    async def send() -> int:
         await asyncio.sleep(max(0.0, free_s - time.monotonic()))
+        return 0
 
     recorder = Recorder()
     recorder.recording = True

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import math
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import StartMesh
@@ -13,6 +17,9 @@ from isochrone.client import Client
 from isochrone.errors import FieldViolation, Internal, InvalidRequest, UnknownRoute, UnknownVariant
 from isochrone.testing.models import SLEEP
 from isochrone.testing.v1 import toy_pb2
+from isochrone.v1.recsys_pb2 import RankRequest, RankResponse
+
+RANK = "isochrone.v1.Recsys/Rank"
 
 pytestmark = pytest.mark.processes
 
@@ -82,4 +89,71 @@ async def test_requests_past_the_size_limit(mesh: StartMesh) -> None:
     client = running.client()
     assert isinstance(await _raised(client, bytes(50_001)), InvalidRequest)
     assert (await send(client, size=49_900)).outcome == "answered"
+    await running.at_rest()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with a ranker that learnt a tiny world: poor, and built in a second."""
+    build = pytest.importorskip("isochrone_recsys.build", reason="the recsys service isn't installed")
+    recipe = pytest.importorskip("isochrone_recsys.build.recipe")
+    console = pytest.importorskip("rich.console").Console(file=io.StringIO())
+    folder = tmp_path_factory.mktemp("models")
+    any_will_do = recipe.Bar(oracle_lift=-9, over_popularity=-9)
+    sizes = {"items": 600, "past_visits": 400, "train_visits": 600, "held_out_visits": 100, "sample_visitors": 50}
+    build.build_ranker(folder / recipe.VARIANT, recipe=recipe.Recipe(**sizes, bar=any_will_do), console=console)
+    return folder
+
+
+Change = Callable[[RankRequest], object]
+WRONG: list[tuple[str, Change, str]] = [
+    ("too few features", lambda r: r.user.dense.pop(), "user.dense"),
+    ("NaN", lambda r: r.user.dense.__setitem__(3, math.nan), "user.dense[3]"),
+    ("infinity", lambda r: r.user.dense.__setitem__(0, -math.inf), "user.dense[0]"),
+    ("too many categories", lambda r: r.user.categories.append(0), "user.categories"),
+    ("category out of range", lambda r: r.user.categories.__setitem__(1, 10**6), "user.categories[1]"),
+    ("unknown candidate", lambda r: r.item_ids.__setitem__(2, 4_000_000_000), "item_ids[2]"),
+    ("unknown recent item", lambda r: r.user.recent_items.append(4_000_000_000), "user.recent_items[3]"),
+    ("no candidates", lambda r: r.ClearField("item_ids"), "item_ids"),
+    ("10,000 candidates", lambda r: r.item_ids.extend([r.item_ids[0]] * (10_000 - len(r.item_ids))), "item_ids"),
+]
+
+
+async def test_wrong_rank_requests_name_the_field_and_harm_nobody(
+    mesh: StartMesh, redis: RedisServer, models: Path
+) -> None:
+    """Each kind of mistake, sent among requests that are right: those are ranked as they would be alone."""
+    catalogue = pytest.importorskip("isochrone_recsys.catalogue").Catalogue.load(models / "ranker.fp32")
+    instead = {
+        "models": str(models),
+        "routes": {RANK: {"objective_ms": 500, "deadline_ms": 2000, "lanes": ["ranker.fp32@cpu"]}},
+        "nodes": {"recsys": {"service": "recsys"}},
+    }
+    running = await mesh(redis=redis, instead=instead)
+    await running.until(lambda status: goes_through_redis(status, "ranker.fp32@cpu"))
+    client = running.client()
+    ids = catalogue.ids.tolist()
+
+    def right() -> RankRequest:
+        user = {"dense": [0.5] * 8, "categories": [11, 2, 15, 6], "recent_items": ids[10:13]}
+        return RankRequest(user=user, item_ids=ids[100:500:10])
+
+    async def ranked() -> RankResponse:
+        return RankResponse.FromString((await client.call(RANK, right().SerializeToString())).payload)
+
+    alone = await ranked()
+    assert sorted(alone.item_ids) == sorted(right().item_ids)
+    for what, change, field in WRONG:
+        request = right()
+        change(request)
+        error, *mates = await asyncio.gather(
+            _raised(client, request.SerializeToString(), route=RANK), *(ranked() for _ in range(6))
+        )
+        assert isinstance(error, InvalidRequest), what
+        assert [violation.field for violation in error.violations] == [field], what
+        for mate in mates:
+            assert mate.scores == pytest.approx(list(alone.scores), abs=1e-5)
+    garbage = await _raised(client, b"\xff\xff\xff", route=RANK)
+    assert isinstance(garbage, InvalidRequest)
+    assert [violation.field for violation in garbage.violations] == ["request"]
     await running.at_rest()

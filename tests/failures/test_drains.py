@@ -65,18 +65,20 @@ async def test_node_drained_while_redis_is_silent(mesh: StartMesh, redis: RedisS
     await running.at_rest()
 
 
-async def test_one_of_two_routers_on_a_port_drained_under_load(mesh: StartMesh, redis: RedisServer) -> None:
-    """It answers every request it took; its callers go on at the other without having noticed."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+async def test_one_of_two_routers_on_a_port_ends_under_load(
+    mesh: StartMesh, redis: RedisServer, number: signal.Signals
+) -> None:
+    """Told to leave it answers what it took; killed it can't; either way its callers go on at the other, unaware."""
     listen, admin = a_free_one(), a_free_one()
-    running = await mesh(
-        redis=redis, router={"processes": 2, "listen": listen, "admin": admin, "drain_s": GRACE_S}, nodes=1
-    )
+    router = {"processes": 2, "listen": listen, "admin": admin, "drain_s": GRACE_S}
+    running = await mesh(redis=redis, router=router, nodes=1)
     await running.until(goes_through_redis)
     clients = [running.client() for _ in range(12)]  # the kernel spreads them over the two
     async with Load(*clients, callers=36) as load:
         await load.answers(200)
         leaving: int = (await running.status())["router"]["pid"]
-        os.kill(leaving, signal.SIGTERM)
+        os.kill(leaving, number)
         await load.answers(200)
         await running.until(lambda status: status["router"]["pid"] != leaving)  # the crew has started another
         await load.answers(200)

@@ -13,6 +13,7 @@ from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable
 from isochrone.ledger import Ledger
+from isochrone.link.node_link import LinkState
 from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
 from isochrone.status import from_status
@@ -133,7 +134,7 @@ class FakeLink:
     def __init__(self, name: str, *lanes: str, per_unit_us: float = 1000.0) -> None:
         self.name = self.address = name
         self.node = sum(name.encode())
-        self.takes_jobs = True
+        self.state = LinkState.LINKED
         self.given = 0
         self.epoch = 0
         self.draining = False
@@ -146,6 +147,20 @@ class FakeLink:
 
     def __repr__(self) -> str:
         return f"<FakeLink {self.name}>"
+
+    @property
+    def takes_jobs(self) -> bool:
+        return self.state is LinkState.LINKED
+
+    @takes_jobs.setter
+    def takes_jobs(self, takes: bool) -> None:
+        self.state = LinkState.LINKED if takes else LinkState.DIALLING
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def check_silence(self) -> None:
+        pass
 
     def submit(self, job: link_pb2.Job) -> None:
         copy = link_pb2.Job()

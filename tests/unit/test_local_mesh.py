@@ -279,6 +279,49 @@ async def test_a_mesh_without_lanes_goes_over_the_links() -> None:
 
 
 @virtual_time
+async def test_routers_share_the_lanes() -> None:
+    """A batch may hold requests of several; each gets its own answers, and nobody another's."""
+    model = Shout(virtual_clock())
+    async with LocalMesh([model], routes=ROUTES, nodes=2, routers=2) as mesh:
+        model.batches.clear()
+        texts = [f"text {number}" for number in range(60)]
+        calls = [mesh.call(ROUTE, text.encode(), router=number % 2) for number, text in enumerate(texts)]
+        answers = await asyncio.gather(*calls)
+        assert [answer.payload.decode() for answer in answers] == [text.upper() for text in texts]
+        assert any(len({int(text[5:]) % 2 for text in batch}) == 2 for batch in model.batches)
+        assert mesh.under_way == NOTHING
+
+
+@virtual_time
+async def test_half_a_partition_loses_no_request() -> None:
+    """A router cut off from one node goes on with the other; that node goes on for who reaches it; nobody spins."""
+    clock = virtual_clock()
+    model = SleepModel(sleep_ms=5, sleep=clock.advance)
+    routes = {SLEEP: {"objective_ms": 50, "deadline_ms": 300}}
+    async with LocalMesh([model], routes=routes, nodes=2, routers=2) as mesh:
+        assert mesh.broker is not None
+        calls: list[asyncio.Task[object]] = []
+
+        async def load() -> None:
+            while True:
+                for router in range(2):
+                    calls.append(asyncio.create_task(mesh.call(SLEEP, b"", router=router)))
+                await asyncio.sleep(0.005)
+
+        loading = asyncio.create_task(load())
+        await asyncio.sleep(0.2)
+        mesh.partition(mesh.nodes[0], router=1)
+        await asyncio.sleep(3)
+        mesh.heal(mesh.nodes[0])
+        await asyncio.sleep(2)
+        loading.cancel()
+        await asyncio.wait(calls)
+        assert [call.exception() for call in calls if call.exception()] == []
+        assert len(calls) > 2000
+        assert mesh.under_way == NOTHING
+
+
+@virtual_time
 async def test_a_node_may_come_later() -> None:
     """Until then its route is not served, and the caller is told at once."""
     async with LocalMesh([], routes={ECHO: {"objective_ms": 5, "deadline_ms": 50, "lanes": ["echo@cpu"]}}) as mesh:
@@ -379,5 +422,5 @@ async def test_on_an_ordinary_loop_it_runs_in_real_time() -> None:
 async def test_a_mesh_shows_what_it_is_doing() -> None:
     """In one line, for a test that fails."""
     async with LocalMesh([Shout()], routes=ROUTES) as mesh:
-        assert repr(mesh).startswith("<LocalMesh <Router router at ")
+        assert repr(mesh).startswith("<LocalMesh [<Router router-0 at ")
         assert "<Node node-0 at local:0, 0 jobs staged>" in repr(mesh)

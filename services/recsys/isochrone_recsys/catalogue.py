@@ -17,7 +17,7 @@ _DIRECT_MAX_ID = 2**24
 """Up to here ids are looked up in a table with a place for each (64 MiB at most); past it, by bisection."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
     """n items. An item's index is its place in `ids`."""
 

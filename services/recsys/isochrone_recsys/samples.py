@@ -17,7 +17,7 @@ _OF_INTEREST = 8.0
 """How much likelier an item is a candidate for whoever looked at its kind of late."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """v visitors, and what is needed of the n items to draw candidates for them."""
 

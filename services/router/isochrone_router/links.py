@@ -210,7 +210,7 @@ class Links:
         unlinked = [node.boot for node in self._census.nodes if node.boot not in linked]
         self._unlinked_beats = Counter({boot: self._unlinked_beats[boot] + 1 for boot in unlinked})
         known = {node.address for node in self._census.nodes}
-        for address in known:
+        for address in sorted(known):
             self._dial(address)
         for address, link in list(self.links.items()):
             if address not in known and address not in self._static and link.state is LinkState.DIALLING:

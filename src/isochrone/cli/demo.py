@@ -22,7 +22,7 @@ def demo(
     config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 5.0,
     rate: Annotated[
-        float | None, typer.Option(min=1, help="Requests a second; a third of what there is room for.")
+        float | None, typer.Option(min=1, help="Requests a second; a quarter of what there is room for.")
     ] = None,
 ) -> None:
     """See the mesh at work: build the model, start everything, rank, load it, and read where the time went.

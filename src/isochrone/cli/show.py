@@ -32,11 +32,11 @@ from isochrone.errors import ConfigError
 from isochrone.stack import Stack, taken_addresses
 
 _T = TypeVar("_T")
-_BURST = 4
+_BURST = 3
 _CANDIDATES = 100
 _TRIED_S, _AT_ONCE = 0.6, 8
 _MOST_PER_S = 400.0
-_ROOM = 0.33
+_ROOM = 0.25
 """The part of the machine's capacity that the load takes: it runs on the same cores as the mesh."""
 _EXPLAINED = {"DeadlineExceeded", "Overloaded"}
 """Errors that only say that the machine has other things to do."""

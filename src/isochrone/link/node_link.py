@@ -147,7 +147,7 @@ class NodeLink:
             reason = welcome.refusal or version.refusal("the node", welcome.version, welcome.version)
             if self.state is not LinkState.REFUSED:
                 log.error("node at %s: %s", self.address, reason)
-            self._become(LinkState.REFUSED)
+                self._become(LinkState.REFUSED)
             return False
         self.welcome = welcome
         self.variants = {variant.lane: variant for variant in welcome.variants}

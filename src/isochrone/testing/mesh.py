@@ -1,4 +1,4 @@
-"""A whole mesh in one process: a real router, real nodes with your models, and nothing to install or start."""
+"""A whole mesh in one process: real routers, real nodes with your models, and nothing to install or start."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class UnderWay:
     """What a mesh still holds of requests: all zero when every one of them is over."""
 
     requests: int
-    """Not yet answered by the router."""
+    """Not yet answered by their router."""
     in_lanes: int
     on_nodes: int
     """Claimed or given, and not yet running."""
 
 
 class LocalMesh:
-    """Router, lanes, links and nodes as in production, without Redis and gRPC between them.
+    """Routers, lanes, links and nodes as in production, without Redis and gRPC between them.
 
     Under `@virtual_time` it runs on a clock that jumps over all waiting; on an ordinary loop, in real time.
     """
@@ -50,6 +50,7 @@ class LocalMesh:
         *,
         routes: Mapping[str, RouteConfig | Mapping[str, Any]],
         nodes: int = 1,
+        routers: int = 1,
         lanes: bool = True,
         hop_s: float = 0.0,
         router: RouterConfig | Mapping[str, Any] | None = None,
@@ -73,33 +74,49 @@ class LocalMesh:
                 "routes": {route: _with_lanes(route, sla, models) for route, sla in routes.items()},
             }
         )
-        self.router = Router(
-            config,
-            broker=self.broker,
-            nodes=() if lanes else [_address(index) for index in range(nodes)],
-            clock=self.clock,
-            dial=self._network.dial,
-        )
+        self.routers = [
+            Router(
+                config.model_copy(update={"router": config.router.model_copy(update={"name": f"router-{index}"})}),
+                broker=self.broker,
+                nodes=() if lanes else [_address(node) for node in range(nodes)],
+                clock=self.clock,
+                dial=self._network.dial_as(f"router-{index}"),
+            )
+            for index in range(routers)
+        ]
 
     def __repr__(self) -> str:
-        return f"<LocalMesh {self.router!r}, {self.nodes!r}>"
+        return f"<LocalMesh {self.routers!r}, {self.nodes!r}>"
+
+    @property
+    def router(self) -> Router:
+        """The first, and usually the only one."""
+        return self.routers[0]
 
     async def __aenter__(self) -> Self:
         for _ in range(self._first_nodes):
             await self.add_node(self._models)
-        await self.router.join()
+        await asyncio.gather(*(router.join() for router in self.routers))
         await self.settled()
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        await self.router.close()
+        for router in self.routers:
+            await router.close()
         for node in list(self.nodes):
             await self.kill_node(node)
 
     async def call(
-        self, route: str, payload: bytes, *, timeout_s: float | None = None, variant: str | None = None
+        self,
+        route: str,
+        payload: bytes,
+        *,
+        timeout_s: float | None = None,
+        variant: str | None = None,
+        router: int = 0,
     ) -> Answer:
-        """What a client gets: the answer with its budget, or an IsochroneError with its `budget`."""
+        """What a client of one of the routers gets: the answer with its budget, or an IsochroneError with its
+        `budget`. Cancelled with the task that waits for it."""
         now_s = self.clock()
         call = Call(
             route=route,
@@ -109,7 +126,7 @@ class LocalMesh:
             variant=variant,
         )
         try:
-            answered = await self.router.servicer.serve(call)
+            answered = await self.routers[router].servicer.serve(call)
         except IsochroneError as error:
             if error.budget is not None:
                 error.budget = Budget.from_report(error.budget)
@@ -117,7 +134,7 @@ class LocalMesh:
         return Answer(answered.payload, Budget.from_report(answered.budget))
 
     async def add_node(self, models: Sequence[Model]) -> Node:
-        """Starts one more node. The router finds it in the registry within a heartbeat: `settled` waits for that.
+        """Starts one more node. Routers find it in the registry within a heartbeat: `settled` waits for that.
         Without lanes there is no registry, and it is not found."""
         node = Node(
             models,
@@ -145,35 +162,37 @@ class LocalMesh:
         self._remove(node)
         await node.close()
 
-    def partition(self, node: Node) -> None:
-        """Cuts a node's links without breaking them: what is sent waits until healed."""
-        self._network.partition(node)
+    def partition(self, node: Node, *, router: int | None = None) -> None:
+        """Cuts a node's links, or the one to that router, without breaking them: what is sent waits until healed."""
+        for each in self.routers if router is None else [self.routers[router]]:
+            self._network.cut(each.name, node)
 
     def heal(self, node: Node) -> None:
-        self._network.heal(node)
+        for router in self.routers:
+            self._network.mend(router.name, node)
 
     async def settled(self) -> None:
         """Waits until every node is linked and, while there are lanes, every lane is open. Raises TimeoutError."""
-        changed = self.router.links.changed
         async with asyncio.timeout(SETTLE_S):
-            while not self._is_settled():
-                changed.clear()
-                await changed.wait()
+            for router in self.routers:
+                while not self._is_settled(router):
+                    router.links.changed.clear()
+                    await router.links.changed.wait()
 
     @property
     def under_way(self) -> UnderWay:
         queues = self.broker.lanes.queues.values() if self.broker else ()
         return UnderWay(
-            requests=len(self.router.flights),
+            requests=sum(len(router.flights) for router in self.routers),
             in_lanes=sum(map(len, queues)),
             on_nodes=sum(node.node_state().backlog_jobs for node in self.nodes),
         )
 
-    def _is_settled(self) -> bool:
+    def _is_settled(self, router: Router) -> bool:
         lanes_up = self.broker is not None and self.broker.lanes.is_up
-        served = {link.name for link in self.router.links.links.values() if link.takes_jobs}
-        return {node.name for node in self.nodes} <= served and all(
-            view.is_open or not (lanes_up and view.nodes) for view in self.router.links.views.values()
+        linked = {link.name for link in router.links.links.values() if link.takes_jobs}
+        return {node.name for node in self.nodes} <= linked and all(
+            view.is_open or not (lanes_up and view.nodes) for view in router.links.views.values()
         )
 
     def _remove(self, node: Node) -> None:

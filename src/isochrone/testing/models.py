@@ -88,7 +88,9 @@ class SleepModel:
         self.forwards += 1
         if self._journal is not None:
             self._journal.note([item.body for item in batch])
-        self._sleep(self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch))
+        seconds = self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch)
+        if seconds:
+            self._sleep(seconds)
         troubles = {item.trouble for item in batch}
         if "raise" in troubles:
             raise RuntimeError("a toy was told to raise")

@@ -1,14 +1,15 @@
-"""Links within one process: what gRPC is to a mesh of several."""
+"""Links within one process: what gRPC is to a mesh of several, and what may happen to it."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from isochrone.link.stream import EOF, LinkBroken, RouterEnd
+from isochrone.link.stream import EOF, Dial, LinkBroken, RouterEnd
 from isochrone.node.node import Node
 from isochrone.v1 import link_pb2
 
@@ -17,13 +18,13 @@ _Out = TypeVar("_Out")
 
 
 class Network:
-    """Nodes by address, and the streams to them. `dial` is a Dial."""
+    """Nodes by address, and the streams that routers have to them."""
 
     def __init__(self, *, hop_s: float) -> None:
         self._hop_s = hop_s
         self._nodes: dict[str, Node] = {}
-        self._streams: dict[str, list[_Stream]] = {}
-        self._partitioned: set[str] = set()
+        self._streams: list[Stream] = []
+        self._cut: set[tuple[str, str]] = set()
 
     def plug_in(self, node: Node) -> None:
         self._nodes[node.address] = node
@@ -31,42 +32,51 @@ class Network:
     def unplug(self, node: Node) -> None:
         """Nobody is at that address any more; streams to it break."""
         self._nodes.pop(node.address, None)
-        for stream in self._streams.get(node.address, []):
-            stream.break_off()
+        for stream in self._streams:
+            if stream.address == node.address:
+                stream.break_off()
 
-    def partition(self, node: Node) -> None:
-        """Holds whatever is sent to or from the node, until healed."""
-        self._partitioned.add(node.address)
-        for stream in self._streams.get(node.address, []):
-            stream.hold()
+    def cut(self, router: str, node: Node) -> None:
+        """Holds whatever these two send to each other, until mended."""
+        self._cut.add((router, node.address))
+        for stream in self._streams:
+            if (stream.router, stream.address) == (router, node.address):
+                stream.hold()
 
-    def heal(self, node: Node) -> None:
+    def mend(self, router: str, node: Node) -> None:
         """Lets pass what was held, in its order."""
-        self._partitioned.discard(node.address)
-        for stream in self._streams.get(node.address, []):
-            stream.release()
+        self._cut.discard((router, node.address))
+        for stream in self._streams:
+            if (stream.router, stream.address) == (router, node.address):
+                stream.release()
+
+    def dial_as(self, router: str) -> Dial:
+        """How the router of that name dials nodes."""
+        return functools.partial(self._dial, router)
 
     @asynccontextmanager
-    async def dial(self, address: str) -> AsyncIterator[RouterEnd]:
+    async def _dial(self, router: str, address: str) -> AsyncIterator[RouterEnd]:
         node = self._nodes.get(address)
-        if node is None or address in self._partitioned:
+        if node is None or (router, address) in self._cut:
             raise LinkBroken(f"nobody answers at {address}")
-        stream = _Stream(self._hop_s)
-        self._streams.setdefault(address, []).append(stream)
+        stream = Stream(router, address, hop_s=self._hop_s)
+        self._streams.append(stream)
         serving = asyncio.create_task(node.open_link(stream.node_end), name=f"serve a link at {address}")
         serving.add_done_callback(lambda _: stream.to_router.end())
         try:
             yield stream.router_end
         finally:
-            self._streams[address].remove(stream)
+            self._streams.remove(stream)
             stream.to_node.end()
             await asyncio.gather(serving, return_exceptions=True)
 
 
-class _Stream:
+class Stream:
     """Two pipes and their ends."""
 
-    def __init__(self, hop_s: float) -> None:
+    def __init__(self, router: str, address: str, *, hop_s: float) -> None:
+        self.router = router
+        self.address = address
         self.to_node: _Pipe[link_pb2.RouterFrames] = _Pipe(hop_s)
         self.to_router: _Pipe[link_pb2.NodeFrames] = _Pipe(hop_s)
         self.router_end = _End(self.to_router, self.to_node)
