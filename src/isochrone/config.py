@@ -99,10 +99,8 @@ class RouterConfig(_Section):
     answer_margin_ms: PositiveMs = 0.5
     """An answer leaves at least this long before the caller's deadline, more where the process is slow."""
     linger_ms: float = Field(default=2.0, ge=0, le=50, allow_inf_nan=False)
-    """The longest that a job waits for company on its way to the lane. It waits a tenth of what answers take
-    lately, and of its objective, where that is less."""
-    linger_from: int = Field(default=4, ge=0)
-    """With no more requests under way, each goes at once."""
+    """While jobs of this router wait in a lane unclaimed, the next wait so long for company, and at most a tenth of
+    their objective. With none waiting, a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
     """Second attempts allowed, as a fraction of the requests."""
     drain_s: float = Field(default=10, gt=0, le=600)
@@ -176,6 +174,9 @@ def load_config(path: Path) -> MeshConfig:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError(f"{path}:{line}: not YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:
+        # Control characters, a 13th month, "!!int" of nothing: PyYAML raises whatever it happens upon.
+        raise ConfigError(f"{path}:1: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}:1: should be a mapping with at least 'routes'")
     _refuse_repeated_keys(path, node, "")

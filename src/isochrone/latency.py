@@ -43,6 +43,13 @@ class LatencyModel:
         self.current = initial
         self._weight = self._x = self._y = self._xx = self._xy = 0.0
 
+    def __repr__(self) -> str:
+        now = self.current
+        return (
+            f"<LatencyModel {now.base_s * 1e6:.0f} µs + {now.per_unit_s * 1e6:.2f} µs a unit,"
+            f" ± {now.spread_s * 1e6:.0f} µs>"
+        )
+
     @classmethod
     def fitted(cls, samples: list[tuple[int, float]]) -> LatencyModel:
         """From warm-up batches of several sizes, as (units, seconds)."""

@@ -93,6 +93,9 @@ class RespConnection(asyncio.Protocol):
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection has ended, however it ended."""
 
+    def __repr__(self) -> str:
+        return f"<RespConnection {'lost' if self.lost.done() else 'open'}, {len(self._pending)} under way>"
+
     @classmethod
     async def open(cls, address: RedisAddress, *, timeout_s: float) -> RespConnection:
         """Connects, authenticates and selects the database.

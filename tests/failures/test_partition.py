@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import StartMesh
-from harness import Load, Mesh, Proxy, RedisServer, Status, goes_over_links, goes_through_redis
+from harness import Load, Mesh, Proxy, RedisServer, Status, goes_over_links, goes_through_redis, until
 
 from isochrone.embedded import private_folder
 
@@ -43,6 +43,20 @@ async def _jobs_put(redis: RedisServer) -> int:
     """How many times jobs were put into lanes, pushed or put back, since the statistics were reset."""
     stats = await redis.say("INFO", "COMMANDSTATS")
     return int(stats.get("cmdstat_zadd", {"calls": 0})["calls"])
+
+
+async def _yielded(redis: RedisServer, *, router: str, node: str) -> None:
+    """Waits until a router says in the registry that it uses no lane, and the node that it claims from them all."""
+
+    async def records() -> Status:
+        async with redis.look() as look:
+            found = await look.mget([key for key in await look.keys() if b":router:" in key or b":node:" in key])
+        return {record["name"]: record for record in map(json.loads, filter(None, found))}
+
+    def so(them: Status) -> bool:
+        return {router, node} <= them.keys() and not them[router]["uses"] and len(them[node]["claims"]) == 2
+
+    await until(records, so)
 
 
 def _ran_by(running: Mesh, load: Load, since_s: float) -> set[int]:
@@ -93,8 +107,7 @@ async def test_a_router_that_cannot_reach_one_node(
         await running.until(lambda status: _node(status, cut_off.name)["state"] != "linked")
         await running.until(goes_over_links)
         await ours.answers(100)
-        # Both sides have read in the registry who uses what when the cut-off node claims for the other router again.
-        await asyncio.sleep(4)
+        await _yielded(redis, router="router", node=cut_off.name)
         assert goes_through_redis(await running.status(other))
         assert goes_over_links(await running.status())
         await redis.say("CONFIG", "RESETSTAT")

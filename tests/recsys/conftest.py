@@ -6,13 +6,13 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from isochrone.v1.recsys_pb2 import RankRequest, User
 from isochrone_recsys.build import build_ranker
 from isochrone_recsys.build.recipe import VARIANT, Bar, Recipe
 from isochrone_recsys.catalogue import Catalogue
 from isochrone_recsys.model import Ranker
-from rich.console import Console
-
-from isochrone.v1.recsys_pb2 import RankRequest, User
 
 TINY = Recipe(
     items=600,

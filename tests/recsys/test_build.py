@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from rich.console import Console
+
 from isochrone_recsys.build import BUILDS, build_ranker, is_current
 from isochrone_recsys.build.evaluation import BuildFailed
 from isochrone_recsys.build.graph import to_onnx
@@ -22,7 +24,6 @@ from isochrone_recsys.build.recipe import Bar, Recipe
 from isochrone_recsys.build.train import repeatable, train
 from isochrone_recsys.build.world import generate_world
 from isochrone_recsys.manifest import CATALOGUE, MANIFEST, MODEL, SAMPLES, Manifest
-from rich.console import Console
 
 
 def console() -> Console:

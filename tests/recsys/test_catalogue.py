@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from isochrone_recsys.catalogue import UNKNOWN, Catalogue
 
 
@@ -13,6 +14,7 @@ def catalogue_of(ids: list[int]) -> Catalogue:
     return Catalogue(ids=np.array(ids, np.uint32), titles=np.array([f"thing {k}" for k in ids]))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     ids=st.one_of(st.sets(st.integers(0, 3000), min_size=1), st.sets(st.integers(0, 2**32 - 1), min_size=1)).map(
         sorted

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from isochrone_recsys.catalogue import Catalogue
-from isochrone_recsys.model import RANK, Ranker
-from isochrone_recsys.query import Query
 
 from isochrone.errors import InvalidRequest
 from isochrone.v1.recsys_pb2 import RankRequest, User
+from isochrone_recsys.catalogue import Catalogue
+from isochrone_recsys.model import RANK, Ranker
+from isochrone_recsys.query import Query
 
 Change = Callable[[RankRequest], object]
 
@@ -100,6 +100,7 @@ def test_candidates_may_repeat(ranker: Ranker, request_: RankRequest, count: int
     assert decode(ranker, request_).items.tolist() == [200] * count
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(payload=st.binary(max_size=200))
 def test_no_bytes_are_worse_than_an_invalid_request(ranker: Ranker, payload: bytes) -> None:
     """Arbitrary bytes are a query or an InvalidRequest, and never another error."""
@@ -107,6 +108,7 @@ def test_no_bytes_are_worse_than_an_invalid_request(ranker: Ranker, payload: byt
         assert isinstance(ranker.decode(RANK, payload), Query)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     dense=st.lists(st.floats(width=32), min_size=7, max_size=9),
     categories=st.lists(st.integers(0, 20), min_size=3, max_size=5),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from isochrone.errors import ConfigError
 from isochrone_recsys.catalogue import Catalogue
 from isochrone_recsys.model import RANK, Ranker
 from isochrone_recsys.samples import Samples, sample_requests
-
-from isochrone.errors import ConfigError
 
 
 def test_same_seed_same_requests(built: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+
 from isochrone_recsys.build.evaluation import BuildFailed, Evaluation, auc
 from isochrone_recsys.build.recipe import Bar, Recipe
 from isochrone_recsys.build.visits import USER_CARDINALITIES, Visits

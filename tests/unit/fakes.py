@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from google.rpc import status_pb2
@@ -14,14 +15,22 @@ from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable
 from isochrone.ledger import Ledger
 from isochrone.link.node_link import LinkState
+from isochrone.memory_broker import MemoryBroker
+from isochrone.node.claimer import Claimer
+from isochrone.node.device import Device
+from isochrone.node.intake import Intake
+from isochrone.node.loop import NodeLoop
+from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
 from isochrone.status import from_status
+from isochrone.testing.virtual_time import virtual_clock
 from isochrone.v1 import link_pb2
 from isochrone_router.flight import Flight
 
 LANE = "toy@cpu"
 ROUTE = "isochrone.testing.v1.Toy/Echo"
+URGENT_ROUTE = "isochrone.testing.v1.Toy/Sleep"
 ROUTER = 0xA0
 _numbers = itertools.count(1)
 
@@ -255,7 +264,9 @@ def staged(number: int, item: bytes = b"ok", *, reply_to: Any = None, deadline_s
     )
 
 
-def a_job(number: int, *, payload: bytes = b"ok", router: int = ROUTER, timeout_s: float = 10.0, **more: Any) -> link_pb2.Job:
+def a_job(
+    number: int, *, payload: bytes = b"ok", router: int = ROUTER, timeout_s: float = 10.0, **more: Any
+) -> link_pb2.Job:
     """A job as its router sends it, on a clock that is the node's own."""
     now_us = int(asyncio.get_running_loop().time() * 1e6)
     fields = {
@@ -313,3 +324,61 @@ class FakeRouterLink:
         """By job, what it was failed with."""
         replies = [reply for done in self.frames.batches for reply in done.replies]
         return {r.job: from_status(status_pb2.Status.FromString(r.status)) for r in replies if r.status}
+
+
+# A node's real parts, put together without a server.
+
+
+class Urgent(Toy):
+    """Another model of the same node, on a lane of its own."""
+
+    variant = "urgent"
+    routes = (URGENT_ROUTE,)
+
+
+class Looping:
+    """A node loop over two lanes, with jobs given to it over a link and lanes in memory to claim from."""
+
+    def __init__(self) -> None:
+        clock = virtual_clock()
+        self.filled = asyncio.Event()
+        self.model, self.urgent = Toy(clock, clock.advance), Urgent(clock, clock.advance)
+        self.model.takes_s = self.urgent.takes_s = 0.010
+        self.served = {
+            served.lane: served
+            for served in (
+                Served.warmed_up(model, device="cpu", filled=self.filled, clock=clock)
+                for model in (self.model, self.urgent)
+            )
+        }
+        self.link = FakeRouterLink()
+        self.intake = Intake(self.served, clock=clock, busy_until_s=lambda: self.loop.busy_until_s)
+        self.intake.link_up(self.link)  # type: ignore[arg-type]
+        self.broker = MemoryBroker(clock=clock)
+        self.claimer = Claimer(
+            self.served, self.intake, open_lanes=self.broker.node_lanes, orphans_found=self._orphans_found
+        )
+        self.loop = NodeLoop(
+            self.served, claimer=self.claimer, device=Device("cpu", clock=clock), filled=self.filled, clock=clock
+        )
+        for model in (self.model, self.urgent):
+            model.batches.clear()
+
+    async def _orphans_found(self, orphans: object) -> bool:
+        return False
+
+    def give(self, *numbers: int, **changes: object) -> None:
+        self.intake.from_link(self.link, [a_job(number, **changes) for number in numbers])  # type: ignore[arg-type]
+
+    @property
+    def answered(self) -> list[int]:
+        return [reply.job for done in self.link.frames.batches for reply in done.replies if not reply.status]
+
+
+@asynccontextmanager
+async def looping() -> AsyncIterator[Looping]:
+    at = Looping()
+    running = asyncio.create_task(at.loop.run())
+    await asyncio.sleep(0.001)
+    yield at
+    running.cancel()

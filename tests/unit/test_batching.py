@@ -14,6 +14,7 @@ from isochrone.latency import Latency
 
 NOW_S = 100.0
 ROUNDING_S = 1e-9
+USUAL = Limits(units=64, jobs=64)
 
 
 @dataclass(eq=False)
@@ -44,7 +45,7 @@ latencies = st.builds(
 limits = st.builds(Limits, units=st.integers(1, 200), jobs=st.integers(1, 16))
 
 
-def close(waiting: list[Job], latency: Latency, limits: Limits = Limits(units=64, jobs=64)) -> Closing[Job]:
+def close(waiting: list[Job], latency: Latency, limits: Limits = USUAL) -> Closing[Job]:
     return BatchPolicy(limits).close(waiting, now_s=NOW_S, latency=latency)
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import LANE, FakeRouterLink, Toy, a_job, claimed
 
+from fakes import LANE, FakeRouterLink, Toy, a_job, claimed
 from isochrone.errors import ConfigError
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, NodeLanes

@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 import pytest
-from fakes import Toy, staged
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import Toy, staged
 from isochrone.errors import DeadlineExceeded, Internal, IsochroneError
 from isochrone.node.device import INLINE_S, Device
 from isochrone.node.staging import StagedJob

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import LANE, FakeLanes, FakeLink, flight
 
+from fakes import LANE, FakeLanes, FakeLink, flight
 from isochrone.config import LimitsConfig
 from isochrone.errors import InvalidRequest, Unavailable
 from isochrone.lane import LaneUnavailable
@@ -20,7 +20,6 @@ from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import OVERDUE_S, UNHEARD_S, Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.linger import Linger
 from isochrone_router.links import LaneView, LinkedNode
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import CLAIM_ON_ITS_WAY_S, LOOK_AFTER_S
@@ -45,7 +44,7 @@ class Desk:
             gate=self.gate,
             attempts=self.attempts,
             inline_bytes=INLINE_BYTES,
-            linger=Linger(most_s=0.0, above=100),
+            linger_s=0.0,
             clock=clock,
         )
         self.views = {LANE: LaneView(LANE, self.gate.depth)}
@@ -370,9 +369,8 @@ async def test_when_redis_goes_what_waits_in_it_goes_over_the_links() -> None:
         at.refuse = True
         at.lanes.close()
         await asyncio.sleep(SOON_S)
-        sent = [[job.id for job in link.submitted] for link in at.links]
-        assert sorted(sum(sent, [])) == [one.id for one in flights]
-        assert [len(ids) for ids in sent] == [2, 2]
+        assert sorted(job.id for link in at.links for job in link.submitted) == [one.id for one in flights]
+        assert [len(link.submitted) for link in at.links] == [2, 2]
         assert {job.epoch for link in at.links for job in link.submitted} == {2}
         assert [link.epoch for link in at.links] == [2, 2]
         assert {one.ledger.attempts for one in flights} == {1}
@@ -388,6 +386,68 @@ async def test_a_job_that_somebody_took_and_vanished_with_is_sent_again() -> Non
         await asyncio.sleep(2 * LOOK_AFTER_S + CLAIM_ON_ITS_WAY_S + SOON_S)
         assert [job.id for link in at.links for job in link.submitted] == [one.id]
         assert one.ledger.attempts == 2
+
+
+@virtual_time
+@pytest.mark.parametrize("how", ["down", "changed"])
+async def test_jobs_that_a_node_may_have_taken_along_are_looked_for(how: str) -> None:
+    """It broke off, or fell silent: all that wait are suspect then, not only the oldest."""
+    async with desk("a", "b") as at:
+        waiting, taken = at.into_the_lane(), at.into_the_lane()
+        await asyncio.sleep(SOON_S)
+        del at.lanes.waiting[taken.member]
+        at.links[0].takes_jobs = False
+        if how == "down":
+            at.goes_down(at.links[0])
+        else:
+            at.dispatcher.link_changed(at.links[0])  # type: ignore[arg-type]
+        await asyncio.sleep(2 * LOOK_AFTER_S + CLAIM_ON_ITS_WAY_S + SOON_S)
+        assert [job.id for job in at.links[1].submitted] == [taken.id]
+        assert waiting.in_lane
+
+
+@virtual_time
+async def test_whatever_a_link_says_of_itself_changes_the_views() -> None:
+    """A node that comes is used, one that goes is not."""
+    async with desk("a") as at:
+        for tell in (at.dispatcher.link_up, at.dispatcher.link_changed, at.dispatcher.link_down):
+            at.views[LANE].nodes = []
+            tell(at.links[0])  # type: ignore[arg-type]
+            assert len(at.views[LANE].nodes) == 1
+
+
+@virtual_time
+async def test_requests_earn_what_second_attempts_cost() -> None:
+    """Each a fraction of one."""
+    async with desk("a", burst=100.0) as at:
+        while at.attempts.take():
+            pass
+        at.attempts._fraction = 0.5
+        for _ in range(2):
+            at.into_the_lane()
+        assert at.attempts.take()
+
+
+@virtual_time
+async def test_how_long_answers_take_is_learnt() -> None:
+    """It decides how long jobs may wait for company."""
+    async with desk("a") as at:
+        one = at.into_the_lane()
+        await asyncio.sleep(0.1)
+        at.answered(at.links[0], one)
+        assert at.dispatcher._linger._usual_s > 0
+
+
+@virtual_time
+async def test_a_refused_request_has_its_lanes_counted() -> None:
+    """There may be room in them again."""
+    async with desk("a") as at:
+        at.into_the_lane()
+        await asyncio.sleep(0)
+        at.lanes.waiting.clear()
+        at.dispatcher.recount([LANE])
+        await asyncio.sleep(0)
+        assert at.gate.depth(LANE) == 0
 
 
 @virtual_time

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import LANE, ROUTE, ROUTER, Collector, FakeRouterLink, Toy, a_job, claimed
 
-from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest
+from fakes import LANE, ROUTE, ROUTER, Collector, FakeRouterLink, Toy, a_job, claimed
+from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, Unavailable
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry
 from isochrone.node.intake import Intake
@@ -103,9 +103,10 @@ async def test_an_envelope_that_we_cannot_read_is_answered() -> None:
     """A newer version is refused and not guessed at; so is a job for a lane that isn't served here."""
     door = Door()
     door.intake.from_link(door.link, [a_job(1, version=99)])
-    assert isinstance(door.link.errors[1], Internal)
     door.intake.from_lanes([claimed(a_job(2, lane="other@cpu"))])
-    assert isinstance(door.link.errors[2], Internal)
+    errors = [door.link.errors[number] for number in (1, 2)]
+    assert [type(error) for error in errors] == [Unavailable, Unavailable]
+    assert [error.reason for error in errors] == ["ENVELOPE_VERSION", "UNKNOWN_LANE"]
     assert door.staged == []
 
 

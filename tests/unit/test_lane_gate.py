@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import LANE, FakeLanes, flight
 
+from fakes import LANE, FakeLanes, flight
 from isochrone.errors import ConfigError
 from isochrone.lane import LaneUnavailable
 from isochrone.testing.virtual_time import virtual_time
@@ -79,6 +79,13 @@ def test_without_redis_there_is_nothing_to_come_or_go() -> None:
     go()
 
 
+async def waiting_unclaimed(at: Gated) -> None:
+    """Pushes a job that no node claims."""
+    at.gate.submit(flight(), linger_s=0)
+    await asyncio.sleep(0)
+    assert len(at.redis.lanes.pushes) == 1
+
+
 @virtual_time
 async def test_it_comes_in_when_redis_answers() -> None:
     """After `start`, with its owner told."""
@@ -145,33 +152,51 @@ async def test_jobs_of_one_turn_are_pushed_together() -> None:
 
 
 @virtual_time
-async def test_under_load_a_job_lingers_for_company() -> None:
+async def test_a_lone_job_goes_at_once() -> None:
+    """With none of ours waiting unclaimed, a node may be free: there is nothing to linger for."""
+    async with gated() as at:
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        await asyncio.sleep(0)
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1]
+
+
+@virtual_time
+async def test_behind_unclaimed_jobs_the_next_linger_for_company() -> None:
     """For the linger time at most, and no longer than until enough have come."""
     async with gated() as at:
+        await waiting_unclaimed(at)
         at.gate.submit(flight(), linger_s=LINGER_S)
         await asyncio.sleep(LINGER_S / 2)
         at.gate.submit(flight(), linger_s=LINGER_S)
-        assert at.redis.lanes.pushes == []
+        assert len(at.redis.lanes.pushes) == 1
         await asyncio.sleep(LINGER_S)
-        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2]
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2]
         for _ in range(PUSH_AT_ONCE):
             at.gate.submit(flight(), linger_s=LINGER_S)
-        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2, PUSH_AT_ONCE]
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2, PUSH_AT_ONCE]
+
+
+@virtual_time
+async def test_company_leaves_when_the_last_unclaimed_job_has_gone() -> None:
+    """A node that has claimed all there was may take more: what lingers goes at once."""
+    async with gated() as at:
+        await waiting_unclaimed(at)
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        at.gate.left(LANE)
+        await asyncio.sleep(0)
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2]
 
 
 @virtual_time
 async def test_who_cannot_wait_hurries_the_others() -> None:
     """A job of a tight route is not held by the company that waits already."""
     async with gated() as at:
+        await waiting_unclaimed(at)
         at.gate.submit(flight(), linger_s=LINGER_S)
         at.gate.submit(flight(), linger_s=0)
         await asyncio.sleep(0)
-        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [2]
-        at.gate.submit(flight(), linger_s=LINGER_S)
-        await asyncio.sleep(LINGER_S / 2)
-        assert len(at.redis.lanes.pushes) == 1
-        await asyncio.sleep(LINGER_S)
-        assert len(at.redis.lanes.pushes) == 2
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2]
 
 
 @virtual_time
@@ -392,5 +417,3 @@ async def test_presence_is_asked_only_where_there_is_somebody_to_ask() -> None:
         await asyncio.sleep(0.01)
         with pytest.raises(LaneUnavailable):
             await at.gate.present(LANE, [one])
-
-

@@ -287,7 +287,11 @@ async def test_a_nodes_lost_connection_ends_its_wait(node: NodeLanes) -> None:
         with pytest.raises(LaneUnavailable):
             await task
         await node.lost
-        for work in (node.wait({LANE: 1}), node.claim({LANE: 1}), node.put_back([Claimed(LANE, Tier.GOLD, *entries(1))])):
+        for work in (
+            node.wait({LANE: 1}),
+            node.claim({LANE: 1}),
+            node.put_back([Claimed(LANE, Tier.GOLD, *entries(1))]),
+        ):
             with pytest.raises(LaneUnavailable):
                 await work
 

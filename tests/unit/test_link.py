@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fakes import a_job
 
+from fakes import a_job
 from isochrone.errors import InvalidRequest
 from isochrone.link import version
 from isochrone.link.node_link import SILENT_S, LinkState, NodeLink
@@ -335,7 +335,11 @@ async def test_a_refused_router_goes_on_asking() -> None:
     serve, pair._serve = pair._serve, refuse  # type: ignore[method-assign]
     running = asyncio.create_task(pair.link.run())
     await asyncio.sleep(10)
-    assert (pair.link.state, pair.link.takes_jobs, pair.router.of) == (LinkState.REFUSED, False, [("changed", "refused", ())])
+    assert (pair.link.state, pair.link.takes_jobs, pair.router.of) == (
+        LinkState.REFUSED,
+        False,
+        [("changed", "refused", ())],
+    )
     pair._serve = serve  # type: ignore[method-assign]
     await asyncio.sleep(2)
     assert pair.link.takes_jobs

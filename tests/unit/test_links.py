@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from fakes import LANE, FakeLink
 
+from fakes import LANE, FakeLink
 from isochrone.keys import HEARTBEAT_S, RECORD_TTL_MS
 from isochrone.link.node_link import LinkState
 from isochrone.memory_broker import MemoryBroker

@@ -419,6 +419,30 @@ async def test_on_an_ordinary_loop_it_runs_in_real_time() -> None:
 
 
 @virtual_time
+async def test_a_process_that_is_stopped_loses_nothing_but_time() -> None:
+    """Stopped for two seconds, as by SIGSTOP: everything in it is late at once, and then it goes on."""
+    async with LocalMesh([Shout(virtual_clock())], routes=ROUTES, nodes=2) as mesh:
+        mesh.clock.advance(2.0)
+        await asyncio.sleep(3.0)
+        await mesh.settled()
+        assert (await mesh.call(ROUTE, b"still here")).payload == b"STILL HERE"
+
+
+class Broken(Shout):
+    def load(self) -> None:
+        raise OSError("no weights")
+
+
+@virtual_time
+async def test_a_model_that_does_not_load_fails_the_test() -> None:
+    """With the model's own words, and nothing of the mesh left running."""
+    with pytest.raises(OSError, match="no weights"):
+        async with LocalMesh([Broken()], routes=ROUTES):
+            pass
+    assert len(asyncio.all_tasks()) == 1
+
+
+@virtual_time
 async def test_a_mesh_shows_what_it_is_doing() -> None:
     """In one line, for a test that fails."""
     async with LocalMesh([Shout()], routes=ROUTES) as mesh:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fakes import LANE, a_job, claimed
-
 from isochrone.keys import HEARTBEAT_S, RECORD_TTL_MS
 from isochrone.memory_broker import MemoryBroker
 from isochrone.node.membership import Membership
@@ -170,7 +169,7 @@ async def test_orphans_of_nobody_known_are_kept_while_the_registry_is_away() -> 
 
 @virtual_time
 async def test_an_orphan_is_not_passed_round_in_circles() -> None:
-    """Its router may live and no longer say that it uses the lane: until the next beat it is left alone all the same."""
+    """Its router may live and no longer say that it uses the lane: until the next beat it is left alone even so."""
     async with member() as at:
         await asyncio.sleep(0.01)
         await at.router(1)

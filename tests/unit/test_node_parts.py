@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
-from fakes import LANE, ROUTE, Collector, FakeRouterLink, Toy, a_job
 
+from fakes import LANE, ROUTE, URGENT_ROUTE, Collector, FakeRouterLink, Looping, Toy, a_job, looping
 from isochrone.batching import ClosedBy
 from isochrone.errors import DeadlineExceeded, InvalidRequest, UnknownVariant
 from isochrone.keys import Tier
 from isochrone.lane import Entry
-from isochrone.memory_broker import MemoryBroker
-from isochrone.node.claimer import Claimer
-from isochrone.node.device import Device
-from isochrone.node.intake import Intake
-from isochrone.node.loop import NodeLoop
 from isochrone.node.own_api import OwnApi
 from isochrone.node.served import WARM_UP_REPEATS, Served
 from isochrone.node.staging import JobKey
 from isochrone.rpc import Call
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
-
-URGENT_ROUTE = "isochrone.testing.v1.Toy/Sleep"
-
-
-class Urgent(Toy):
-    """Another model of the same node, on a lane of its own."""
-
-    variant = "urgent"
-    routes = (URGENT_ROUTE,)
-
 
 # Served.
 
@@ -85,54 +69,6 @@ async def test_it_introduces_itself() -> None:
 
 
 # NodeLoop.
-
-
-class Looping:
-    """A node loop over two lanes, with jobs given to it over a link and lanes in memory to claim from."""
-
-    def __init__(self) -> None:
-        clock = virtual_clock()
-        self.filled = asyncio.Event()
-        self.model, self.urgent = Toy(clock, clock.advance), Urgent(clock, clock.advance)
-        self.model.takes_s = self.urgent.takes_s = 0.010
-        self.served = {
-            served.lane: served
-            for served in (
-                Served.warmed_up(model, device="cpu", filled=self.filled, clock=clock)
-                for model in (self.model, self.urgent)
-            )
-        }
-        self.link = FakeRouterLink()
-        self.intake = Intake(self.served, clock=clock, busy_until_s=lambda: self.loop.busy_until_s)
-        self.intake.link_up(self.link)  # type: ignore[arg-type]
-        self.broker = MemoryBroker(clock=clock)
-        self.claimer = Claimer(
-            self.served, self.intake, open_lanes=self.broker.node_lanes, orphans_found=self._orphans_found
-        )
-        self.loop = NodeLoop(
-            self.served, claimer=self.claimer, device=Device("cpu", clock=clock), filled=self.filled, clock=clock
-        )
-        for model in (self.model, self.urgent):
-            model.batches.clear()
-
-    async def _orphans_found(self, orphans: object) -> bool:
-        return False
-
-    def give(self, *numbers: int, **changes: object) -> None:
-        self.intake.from_link(self.link, [a_job(number, **changes) for number in numbers])  # type: ignore[arg-type]
-
-    @property
-    def answered(self) -> list[int]:
-        return [reply.job for done in self.link.frames.batches for reply in done.replies if not reply.status]
-
-
-@asynccontextmanager
-async def looping() -> AsyncIterator[Looping]:
-    at = Looping()
-    running = asyncio.create_task(at.loop.run())
-    await asyncio.sleep(0.001)
-    yield at
-    running.cancel()
 
 
 @virtual_time
@@ -232,9 +168,7 @@ async def test_callers_of_one_batch_each_get_their_own() -> None:
         at.give(1)
         at.intake.from_link(other, [a_job(1, router=0xB0)])  # type: ignore[arg-type]
         deadline_s = virtual_clock()() + 60
-        at.intake.from_caller(
-            at.served[LANE], ROUTE, b"mine", key=JobKey(9, 1), reply_to=own, deadline_s=deadline_s
-        )
+        at.intake.from_caller(at.served[LANE], ROUTE, b"mine", key=JobKey(9, 1), reply_to=own, deadline_s=deadline_s)
         await asyncio.sleep(0.011)
         assert at.model.batches == [[b"ok", b"ok", b"mine"]]
         assert [len(link.frames.batches) for link in (at.link, other)] == [1, 1]

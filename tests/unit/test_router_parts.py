@@ -1,20 +1,19 @@
-"""The router's small parts: attempt budget, table of flights, weights, linger, answer margin."""
+"""The router's small parts: attempt budget, table of flights, weights, answer margin."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from fakes import flight
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import flight
 from isochrone.config import LimitsConfig
 from isochrone.errors import Overloaded, Unavailable
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import Flights
-from isochrone_router.linger import Linger
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.weights import Weights
 
@@ -128,32 +127,6 @@ def test_an_empty_request_teaches_nothing(size: int, units: int) -> None:
     weights = Weights()
     weights.learn("a", size=size, units=units)
     assert weights.estimate("a", size=0) >= 1
-
-
-# Linger.
-
-
-@given(st.integers(0, 100), st.floats(0.001, 10), st.lists(st.floats(0, 10), max_size=100))
-def test_lingering_has_bounds(inflight: int, objective_s: float, answers_s: list[float]) -> None:
-    """Never with few under way, never past what is configured, never over a tenth of the objective."""
-    linger = Linger(most_s=0.002, above=4)
-    for answer_s in answers_s:
-        linger.learn(answer_s)
-    wait_s = linger.of(inflight=inflight, objective_s=objective_s)
-    assert 0 <= wait_s <= min(0.002, 0.1 * objective_s, 0.1 * max(answers_s, default=0))
-    assert wait_s == 0 or inflight > 4
-
-
-def test_a_quick_mesh_does_not_linger_and_a_busy_one_does() -> None:
-    """A tenth of what answers take is nothing worth a timer at first, and the most that is allowed later."""
-    linger = Linger(most_s=0.002, above=4)
-    for _ in range(500):
-        linger.learn(0.002)
-    assert linger.of(inflight=64, objective_s=0.015) == 0
-    for _ in range(500):
-        linger.learn(0.040)
-    assert linger.of(inflight=64, objective_s=0.100) == pytest.approx(0.002)
-    assert linger.of(inflight=64, objective_s=0.015) == pytest.approx(0.0015)
 
 
 # AnswerMargin.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from fakes import ROUTER, staged
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import ROUTER, staged
 from isochrone.batching import ClosedBy
 from isochrone.node.staging import JobKey, Ran, Seen, Staging
 

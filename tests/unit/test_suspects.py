@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fakes import FakeLanes, flight
-
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 from isochrone_router.flight import Flight
 from isochrone_router.lane_gate import LaneGate

@@ -57,9 +57,7 @@ async def test_work_in_an_executor_takes_as_long_as_it_says() -> None:
         return f"{name} at {clock() - START_S:.3f}"
 
     loop.call_later(0.004, lambda: ticks.append(clock() - START_S))
-    done = await asyncio.gather(
-        loop.run_in_executor(None, work, "one", 0.010), asyncio.to_thread(work, "other", 0.008)
-    )
+    done = await asyncio.gather(loop.run_in_executor(None, work, "one", 0.010), asyncio.to_thread(work, "other", 0.008))
     assert done == ["one at 0.010", "other at 0.008"]
     assert ticks == pytest.approx([0.004])
     assert clock() - START_S == pytest.approx(0.010)

@@ -15,6 +15,9 @@ class AttemptBudget:
         self._burst = burst
         self._tokens = burst
 
+    def __repr__(self) -> str:
+        return f"<AttemptBudget {self._tokens:.1f} of {self._burst:.0f}>"
+
     @property
     def tokens(self) -> float:
         return self._tokens

@@ -24,7 +24,6 @@ from isochrone.v1 import link_pb2
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.linger import Linger
 from isochrone_router.links import LaneView, LinkedNode, Links
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import Suspects
@@ -33,6 +32,8 @@ log = logging.getLogger(__name__)
 
 OVERDUE_S = 0.008
 """A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
+LINGER_SHARE = 0.1
+"""The most of its objective that a job may wait for company."""
 UNHEARD_S = 0.025
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""
 
@@ -47,14 +48,14 @@ class Dispatcher:
         gate: LaneGate,
         attempts: AttemptBudget,
         inline_bytes: int,
-        linger: Linger,
+        linger_s: float,
         clock: Clock,
     ) -> None:
         self._flights = flights
         self._gate = gate
         self._attempts = attempts
         self._inline_bytes = inline_bytes
-        self._linger = linger
+        self._linger_s = linger_s
         self._clock = clock
         self._suspects = Suspects(gate, resend=self._lost_in_lane, clock=clock)
         self._links: Links | None = None
@@ -62,6 +63,9 @@ class Dispatcher:
         """Second attempts made so far."""
         self.unaffordable = 0
         """Second attempts that were called for and not made: the attempt budget was spent."""
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {self._flights!r}, {self._suspects!r}, {self.resent} sent again>"
 
     def use(self, links: Links) -> None:
         """The links are made with this dispatcher as their listener, so they come after it."""
@@ -89,8 +93,7 @@ class Dispatcher:
         flight.member = flight.job.SerializeToString()
         flight.ledger.submitted_s = self._clock()
         self._suspects.watch(flight)
-        linger_s = self._linger.of(inflight=len(self._flights), objective_s=flight.ledger.objective_s)
-        self._gate.submit(flight, linger_s=linger_s)
+        self._gate.submit(flight, linger_s=min(self._linger_s, LINGER_SHARE * flight.ledger.objective_s))
 
     def recount(self, lanes: Iterable[str]) -> None:
         """A request was refused for want of room in these lanes: finds out whether there is some again."""
@@ -170,7 +173,6 @@ class Dispatcher:
             ledger.node = link.name
             ledger.batch = done.batch if done.HasField("batch") else None
             ledger.units = reply.units
-            self._linger.learn(now_s - ledger.received_s)
             if reply.status:
                 flight.fail(from_status(status_pb2.Status.FromString(reply.status)))
             else:

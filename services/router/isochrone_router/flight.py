@@ -14,7 +14,7 @@ from isochrone.rpc import Call
 from isochrone.v1 import link_pb2
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Flight:
     """One request, from its admission to its answer. Times are seconds on this process's clock."""
 
@@ -37,6 +37,16 @@ class Flight:
     claimed: bool = False
     """Whether its latest holder has said that it has it."""
 
+    def __repr__(self) -> str:
+        """Never the request itself: it is somebody's."""
+        if self.answered.done():
+            where = "over"
+        elif self.holders:
+            where = f"on {', '.join(holder.name for holder in self.holders)}"
+        else:
+            where = "in its lane" if self.in_lane else "nowhere yet"
+        return f"<Flight {self.id} {self.call.route} for {self.lane or 'no lane'}, {where}>"
+
     @property
     def in_lane(self) -> bool:
         """Whether it was given to the lane and no node has said since that it has it."""
@@ -58,6 +68,9 @@ class Flights:
         self._limits = limits
         self._flights: dict[int, Flight] = {}
         self.bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Flights {len(self._flights)} under way, {self.bytes} bytes>"
 
     def __len__(self) -> int:
         return len(self._flights)

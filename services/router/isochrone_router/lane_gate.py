@@ -60,6 +60,7 @@ class LaneGate:
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
         self._depths: dict[str, int] = defaultdict(int)
+        self._unclaimed: dict[str, int] = defaultdict(int)
         self._counting: set[str] = set()
         self._retry_s = RETRY_FIRST_S
         self.state = GateState.DOWN if open_lanes else GateState.NONE
@@ -77,20 +78,15 @@ class LaneGate:
         return self._depths[lane] + len(self._buffers[lane])
 
     def submit(self, flight: Flight, *, linger_s: float) -> None:
-        """Puts a job on its way to its lane, where it may wait so long for company."""
+        """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
+        free for it yet, and it waits for company until those are claimed, or for `linger_s`."""
         flight.due = self._origin_s + flight.objective_at_s
         buffer = self._buffers[flight.lane]
         buffer.append(flight)
         if len(buffer) >= PUSH_AT_ONCE:
             self._push_all()
-            return
-        flush_at_s = self._clock() + linger_s
-        if self._flush is None or flush_at_s < self._flush_at_s:  # who can't wait hurries the others
-            if self._flush is not None:
-                self._flush.cancel()
-            loop, push = asyncio.get_running_loop(), self._push_all
-            self._flush = loop.call_later(linger_s, push) if linger_s else loop.call_soon(push)
-            self._flush_at_s = flush_at_s
+        else:
+            self._push_within(linger_s if self._unclaimed[flight.lane] else 0.0)
 
     def withdraw(self, flight: Flight) -> None:
         """Takes a job out of its lane if it is still there; nobody waits for the result."""
@@ -104,6 +100,9 @@ class LaneGate:
     def left(self, lane: str) -> None:
         """A job of ours is no longer in the lane."""
         self._depths[lane] = max(0, self._depths[lane] - 1)
+        self._unclaimed[lane] = max(0, self._unclaimed[lane] - 1)
+        if not self._unclaimed[lane] and self._buffers[lane]:
+            self._push_within(0.0)
 
     def recount(self, lane: str) -> None:
         """Asks Redis how many jobs wait in a lane. Every push says so too; without any, nobody else would."""
@@ -190,11 +189,23 @@ class LaneGate:
         self._lanes = None
         self._pending.clear()
         self._depths.clear()
+        self._unclaimed.clear()
         self._counting.clear()
         self._buffers.clear()
         self.state = state
         self.epoch += 1
         self._on_change()
+
+    def _push_within(self, wait_s: float) -> None:
+        """Sees to it that what is buffered goes in that time; who can't wait hurries the others."""
+        push_at_s = self._clock() + wait_s
+        if self._flush is not None:
+            if push_at_s >= self._flush_at_s:
+                return
+            self._flush.cancel()
+        loop = asyncio.get_running_loop()
+        self._flush = loop.call_later(wait_s, self._push_all) if wait_s else loop.call_soon(self._push_all)
+        self._flush_at_s = push_at_s
 
     def _push_all(self) -> None:
         if self._flush is not None:
@@ -212,6 +223,7 @@ class LaneGate:
     def _push(self, lanes: RouterLanes, lane: str, flights: Sequence[Flight]) -> None:
         pushed = lanes.push(lane, Tier.STANDARD, [Entry(flight.due, flight.member) for flight in flights])
         self._depths[lane] += len(flights)
+        self._unclaimed[lane] += len(flights)
         self._pending[pushed] = self._clock()
         pushed.add_done_callback(lambda answer: self._pushed(lanes, lane, answer))
         if self._watch is None:

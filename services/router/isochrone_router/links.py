@@ -96,6 +96,10 @@ class Links:
         self.changed = asyncio.Event()
         """Set whenever a view has changed; whoever waits for that clears it."""
 
+    def __repr__(self) -> str:
+        lanes = ", ".join(lane for lane, view in self.views.items() if view.is_open)
+        return f"<Links {list(self.links.values())}, open lanes: {lanes or 'none'}>"
+
     async def start(self) -> None:
         """Dials the nodes known by address or from the registry."""
         for address in self._static:

@@ -20,6 +20,9 @@ class AnswerMargin:
         self._least_s = least_s
         self._late_s = 0.0
 
+    def __repr__(self) -> str:
+        return f"<AnswerMargin {self.margin_s * 1e3:.2f} ms>"
+
     @property
     def margin_s(self) -> float:
         return self._least_s + self._late_s

@@ -25,7 +25,6 @@ from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.linger import Linger
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.servicer import Servicer
@@ -70,7 +69,7 @@ class Router:
             gate=self.gate,
             attempts=AttemptBudget(settings.extra_attempts),
             inline_bytes=settings.limits.inline_bytes,
-            linger=Linger(most_s=settings.linger_ms / 1e3, above=settings.linger_from),
+            linger_s=settings.linger_ms / 1e3,
             clock=clock,
         )
         hello = link_pb2.Hello(

@@ -35,6 +35,9 @@ class Suspects:
         self._timer: asyncio.TimerHandle | None = None
         self._looking: set[asyncio.Task[None]] = set()
 
+    def __repr__(self) -> str:
+        return f"<Suspects {len(self._waiting)} watched>"
+
     def __len__(self) -> int:
         return len(self._waiting)
 

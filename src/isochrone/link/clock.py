@@ -18,6 +18,9 @@ class ClockOffset:
         self.offset_s = 0.0
         self.round_trip_s = 0.0
 
+    def __repr__(self) -> str:
+        return f"<ClockOffset {self.offset_s:+.6f} s ± {self.round_trip_s * 5e5:.0f} µs>"
+
     def assume(self, *, now_s: float, theirs_s: float) -> None:
         """A first guess from a message that took a while to come, until a ping tells better."""
         if not self._samples:

@@ -49,6 +49,12 @@ class Claimer:
         self.siblings: dict[str, int] = {}
         """How many nodes claim from each lane, this one counted: an idle one leaves work for the others."""
 
+    def __repr__(self) -> str:
+        if self._lanes is None:
+            return "<Claimer without lanes>"
+        doing = "waiting" if self._waiting else "claiming" if self._prompt else "idle"
+        return f"<Claimer {doing}, may claim from {', '.join(sorted(self._allowed)) or 'no lane'}>"
+
     @property
     def connected(self) -> bool:
         return self._lanes is not None

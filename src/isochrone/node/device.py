@@ -29,6 +29,9 @@ class Device:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"device-{name}")
 
+    def __repr__(self) -> str:
+        return f"<Device {self.name}>"
+
     def run(
         self, model: Model, jobs: Sequence[StagedJob], *, expected_s: float
     ) -> asyncio.Future[tuple[list[Outcome], float, float]]:

@@ -39,6 +39,11 @@ class NodeLoop:
         self.busy_until_s = 0.0
         """When the running batch is expected to end; in the past when the device is free."""
 
+    def __repr__(self) -> str:
+        left_s = self.busy_until_s - self._clock()
+        doing = f"busy for {left_s * 1e3:.1f} ms more" if left_s > 0 else "free"
+        return f"<NodeLoop {'leaving, ' if self._leaving else ''}{doing}, {self._claimer!r}>"
+
     async def run(self) -> None:
         """Steps until told to leave and nothing is left to do."""
         while not self._leaving or any(served.staging for served in self._served.values()):

@@ -16,7 +16,7 @@ from isochrone.v1 import link_pb2
 WARM_UP_REPEATS = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Served:
     """A model, loaded and warm, with everything the node loop needs to run its lane."""
 
@@ -33,6 +33,9 @@ class Served:
     mean_weight: float = 1.0
     """Units of a job, lately."""
     routes: frozenset[str] = field(default_factory=frozenset)
+
+    def __repr__(self) -> str:
+        return f"<Served {self.lane}, {self.jobs} jobs in {self.batches} batches, {self.latency!r}, {self.staging!r}>"
 
     @classmethod
     def warmed_up(cls, model: Model, *, device: str, filled: asyncio.Event, clock: Clock) -> Served:

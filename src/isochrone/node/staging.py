@@ -19,7 +19,7 @@ class JobKey(NamedTuple):
     job: int
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class StagedJob:
     """A request on this node. Times are seconds on the node's clock."""
 
@@ -31,6 +31,10 @@ class StagedJob:
     objective_s: float
     deadline_s: float
     claimed_s: float
+
+    def __repr__(self) -> str:
+        """Never the request itself: it is somebody's."""
+        return f"<StagedJob {self.key.job} of {self.key.owner:016x}, attempt {self.attempt}, {self.units} units>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,9 @@ class Staging:
         self.units = 0
         self.expected_units = 0
         """Of jobs whose payload is on its way, going by their routers' estimates."""
+
+    def __repr__(self) -> str:
+        return f"<Staging {len(self._jobs)} jobs, {self.units} units>"
 
     def __len__(self) -> int:
         return len(self._jobs)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from isochrone_router.router import Router
-
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
 from isochrone.config import MeshConfig, RouteConfig, RouterConfig
@@ -20,7 +18,8 @@ from isochrone.model import Model, lane_name
 from isochrone.node.node import Node
 from isochrone.rpc import Call
 from isochrone.testing.network import Network
-from isochrone.testing.virtual_time import VirtualLoop
+from isochrone.testing.virtual_time import VirtualClock, VirtualLoop, virtual_clock
+from isochrone_router.router import Router
 
 MESH = "local"
 DEVICE = "cpu"
@@ -59,8 +58,8 @@ class LocalMesh:
         a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
         links as they do without Redis. `hop_s` is how long a message takes over a link."""
         loop = asyncio.get_running_loop()
-        self.clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
-        self.broker = MemoryBroker(clock=self.clock) if lanes else None
+        self._clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
+        self.broker = MemoryBroker(clock=self._clock) if lanes else None
         self.nodes: list[Node] = []
         self._models = models
         self._first_nodes = nodes
@@ -79,7 +78,7 @@ class LocalMesh:
                 config.model_copy(update={"router": config.router.model_copy(update={"name": f"router-{index}"})}),
                 broker=self.broker,
                 nodes=() if lanes else [_address(node) for node in range(nodes)],
-                clock=self.clock,
+                clock=self._clock,
                 dial=self._network.dial_as(f"router-{index}"),
             )
             for index in range(routers)
@@ -89,15 +88,24 @@ class LocalMesh:
         return f"<LocalMesh {self.routers!r}, {self.nodes!r}>"
 
     @property
+    def clock(self) -> VirtualClock:
+        """The clock that all of it runs on. Raises RuntimeError on an ordinary loop."""
+        return virtual_clock()
+
+    @property
     def router(self) -> Router:
         """The first, and usually the only one."""
         return self.routers[0]
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._first_nodes):
-            await self.add_node(self._models)
-        await asyncio.gather(*(router.join() for router in self.routers))
-        await self.settled()
+        try:
+            for _ in range(self._first_nodes):
+                await self.add_node(self._models)
+            await asyncio.gather(*(router.join() for router in self.routers))
+            await self.settled()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -117,7 +125,7 @@ class LocalMesh:
     ) -> Answer:
         """What a client of one of the routers gets: the answer with its budget, or an IsochroneError with its
         `budget`. Cancelled with the task that waits for it."""
-        now_s = self.clock()
+        now_s = self._clock()
         call = Call(
             route=route,
             request=payload,
@@ -143,7 +151,7 @@ class LocalMesh:
             device=DEVICE,
             listen=_address(self._nodes_made),
             broker=self.broker,
-            clock=self.clock,
+            clock=self._clock,
         )
         self._nodes_made += 1
         await node.load()

@@ -80,6 +80,7 @@ def _show(evaluation: Evaluation, console: Console) -> None:
         f"  held-out AUC {evaluation.model:.4f}; the oracle's {evaluation.oracle:.4f}, popularity's "
         f"{evaluation.popularity:.4f}: {evaluation.oracle_lift:.1%} of the oracle's lift over chance",
         highlight=False,
+        soft_wrap=True,
     )
 
 

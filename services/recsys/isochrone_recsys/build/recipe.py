@@ -28,9 +28,9 @@ class Recipe:
 
     seed: int = 20_251_122
     items: int = 20_000
-    past_visits: int = 40_000
+    past_visits: int = 32_000
     """Visits of the month before, that items' histories are taken from."""
-    train_visits: int = 80_000
+    train_visits: int = 64_000
     held_out_visits: int = 10_000
     slate: int = 20
     """Items shown in a visit."""
