@@ -8,7 +8,7 @@ from collections import Counter
 import psutil
 import pytest
 from conftest import StartMesh
-from harness import Load, Mesh, RedisServer, Sent, goes_through_redis, send
+from harness import SLEEP_LANE, Load, Mesh, RedisServer, Sent, Status, goes_through_redis, send
 
 from isochrone.errors import Overloaded
 
@@ -45,22 +45,27 @@ async def test_lane_full(mesh: StartMesh, redis: RedisServer) -> None:
 
 async def test_lane_filled_by_another_router(mesh: StartMesh, redis: RedisServer) -> None:
     """The cap counts the jobs of all routers, and one that has none in the lane learns when it has emptied."""
-    running = await mesh(redis=redis, nodes=1, router={"limits": {"lane_jobs": 10}}, options=SLOW)
+    running = await mesh(
+        redis=redis,
+        nodes=1,
+        route={"objective_ms": 10_000, "deadline_ms": 10_000},
+        router={"limits": {"lane_jobs": 10}},
+        options={"sleep_ms": 150, "batch_jobs": 1},
+    )
     other = await running.add_router("router-b")
     await running.until(goes_through_redis)
     await running.until(goes_through_redis, router=other)
-    crowd = asyncio.create_task(_crowd(running, 100))
     client = running.client(other)
-    while True:  # until it has met the crowd, and then until it is let in again
-        sent = await send(client)
-        if sent.outcome != "answered":
-            break
-    assert set(_refusals([sent])) == {"QUEUE_FULL"}
-    await crowd
+    async with Load(running.client(), callers=20, pause_s=0.01), Load(client, callers=2, pause_s=0.05) as few:
+        await few.until(lambda: "Overloaded" in few.outcomes)
+    assert set(_refusals(few.sent)) == {"QUEUE_FULL"}
+    await running.until(lambda status: _depth(status) == 0, router=other, within_s=5)
+    assert (await send(client)).outcome == "answered"
     await running.at_rest()
-    async with asyncio.timeout(5):
-        while (await send(client)).outcome != "answered":
-            await asyncio.sleep(0.05)
+
+
+def _depth(status: Status) -> int:
+    return next(int(view["depth"]) for view in status["lanes"] if view["lane"] == SLEEP_LANE)
 
 
 async def test_requests_under_way_capped(mesh: StartMesh) -> None:

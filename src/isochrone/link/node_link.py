@@ -155,7 +155,6 @@ class NodeLink:
         self._outbox.frames().epoch = self._hello.epoch
         self._heard_s = self._clock()
         self._up = True
-        self.given = 0
         self.state = LinkState.LINKED
         log.info("linked to node %s at %s", self.name, self.address)
         self._events.link_up(self)
@@ -194,6 +193,7 @@ class NodeLink:
         if not self._up:
             return
         self._up = False
+        self.given = 0
         self.report = link_pb2.NodeState()
         if self.state is not LinkState.DRAINING:
             log.warning("link to node %s is down", self.name)
