@@ -50,7 +50,7 @@ async def test_lane_filled_by_another_router(mesh: StartMesh, redis: RedisServer
         nodes=1,
         route={"objective_ms": 10_000, "deadline_ms": 10_000},
         router={"limits": {"lane_jobs": 10}},
-        options={"sleep_ms": 150, "batch_jobs": 1},
+        options={"sleep_ms": 60, "batch_jobs": 1},
     )
     other = await running.add_router("router-b")
     await running.until(goes_through_redis)

@@ -72,7 +72,12 @@ class Desk:
         for link in self.links:
             link.tell_epoch(epoch)
 
-    # What tests do with it.
+    # What tests do with it, and see of it.
+
+    @property
+    def watched(self) -> int:
+        """Jobs that are thought to wait in a lane."""
+        return len(self.dispatcher._suspects)
 
     def into_the_lane(self, **changes: object) -> Flight:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
@@ -386,6 +391,7 @@ async def test_a_job_that_somebody_took_and_vanished_with_is_sent_again() -> Non
         await asyncio.sleep(2 * LOOK_AFTER_S + CLAIM_ON_ITS_WAY_S + SOON_S)
         assert [job.id for link in at.links for job in link.submitted] == [one.id]
         assert one.ledger.attempts == 2
+        assert at.gate.depth(LANE) == 0, "and is not taken for one that waits"
 
 
 @virtual_time
@@ -429,16 +435,6 @@ async def test_requests_earn_what_second_attempts_cost() -> None:
 
 
 @virtual_time
-async def test_how_long_answers_take_is_learnt() -> None:
-    """It decides how long jobs may wait for company."""
-    async with desk("a") as at:
-        one = at.into_the_lane()
-        await asyncio.sleep(0.1)
-        at.answered(at.links[0], one)
-        assert at.dispatcher._linger._usual_s > 0
-
-
-@virtual_time
 async def test_a_refused_request_has_its_lanes_counted() -> None:
     """There may be room in them again."""
     async with desk("a") as at:
@@ -451,6 +447,45 @@ async def test_a_refused_request_has_its_lanes_counted() -> None:
 
 
 @virtual_time
+async def test_a_claim_ends_the_waiting_in_the_lane() -> None:
+    """The job is counted there no more, and not looked for."""
+    async with desk("a") as at:
+        one, other = at.into_the_lane(), at.into_the_lane()
+        await asyncio.sleep(SOON_S)
+        assert (at.gate.depth(LANE), at.watched) == (2, 2)
+        at.claimed(at.links[0], one)
+        assert (at.gate.depth(LANE), at.watched) == (1, 1)
+        assert (one.in_lane, other.in_lane) == (False, True)
+
+
+@virtual_time
+async def test_a_lane_that_nobody_claims_from_any_more_is_emptied() -> None:
+    """Redis is there, but its nodes are not: what waits goes over the links, and nothing of it stays behind."""
+    async with desk("a", "b") as at:
+        one = at.into_the_lane()
+        await asyncio.sleep(SOON_S)
+        at.dispatcher.lane_closed(LANE)
+        assert [job.id for link in at.links for job in link.submitted] == [one.id]
+        assert (at.lanes.removed, list(at.lanes.waiting), at.watched) == ([at.lanes.pushes[0][0].member], [], 0)
+
+
+@virtual_time
+async def test_a_second_copy_that_is_lost_leaves_the_first() -> None:
+    """It may still answer, so nothing fails; there is no third to ask."""
+    async with desk("slow", "dead") as at:
+        slow, dead = at.links
+        one = at.into_the_lane()
+        at.claimed(slow, one, finish_in_s=0.0)
+        await asyncio.sleep(OVERDUE_S + SOON_S)
+        assert len(dead.submitted) == 1
+        at.goes_down(dead)
+        assert not one.answered.done()
+        at.answered(slow, one)
+        assert await one.answered == b"answer"
+        dead.given = 0
+
+
+@virtual_time
 async def test_an_answer_may_overtake_its_claim() -> None:
     """Then there is nothing left to look for in the lane."""
     async with desk("a") as at:
@@ -458,7 +493,7 @@ async def test_an_answer_may_overtake_its_claim() -> None:
         await asyncio.sleep(0)
         at.answered(at.links[0], one)
         assert await one.answered == b"answer"
-        assert not one.in_lane
+        assert (one.in_lane, at.watched, at.gate.depth(LANE)) == (False, 0, 0)
         at.dispatcher.finish(one)
         assert at.lanes.removed == []
 

@@ -163,6 +163,7 @@ class Dispatcher:
                 flight.holders.remove(link)
                 link.given -= 1
             elif flight.in_lane:
+                self._gate.left(flight.lane)
                 self._suspects.forget(flight)
                 flight.member = b""
             ledger = flight.ledger
@@ -234,6 +235,7 @@ class Dispatcher:
             self._resend(flight, lost=None, avoid=link)
 
     def _lost_in_lane(self, flight: Flight) -> None:
+        self._gate.left(flight.lane)
         flight.member = b""
         self._resend(flight, lost="it was claimed by a node that is gone")
 

@@ -47,11 +47,13 @@ class LaneGate:
         on_change: Callable[[], None],
         stall_s: float,
         clock: Clock,
+        pressure: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._open_lanes = open_lanes
         self._on_change = on_change
         self._stall_s = stall_s
         self._clock = clock
+        self._pressure = pressure
         self._lanes: RouterLanes | None = None
         self._origin_s = 0.0
         self._buffers: dict[str, list[Flight]] = defaultdict(list)
@@ -79,14 +81,15 @@ class LaneGate:
 
     def submit(self, flight: Flight, *, linger_s: float) -> None:
         """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
-        free for it yet, and it waits for company until those are claimed, or for `linger_s`."""
+        free for it yet, and it waits for company until those are claimed, or for `linger_s`. Under pressure
+        it always waits, the longer the greater that is."""
         flight.due = self._origin_s + flight.objective_at_s
         buffer = self._buffers[flight.lane]
         buffer.append(flight)
         if len(buffer) >= PUSH_AT_ONCE:
             self._push_all()
         else:
-            self._push_within(linger_s if self._unclaimed[flight.lane] else 0.0)
+            self._push_within(linger_s if self._unclaimed[flight.lane] else linger_s * self._pressure())
 
     def withdraw(self, flight: Flight) -> None:
         """Takes a job out of its lane if it is still there; nobody waits for the result."""
@@ -101,7 +104,7 @@ class LaneGate:
         """A job of ours is no longer in the lane."""
         self._depths[lane] = max(0, self._depths[lane] - 1)
         self._unclaimed[lane] = max(0, self._unclaimed[lane] - 1)
-        if not self._unclaimed[lane] and self._buffers[lane]:
+        if not self._unclaimed[lane] and self._buffers[lane] and not self._pressure():
             self._push_within(0.0)
 
     def recount(self, lane: str) -> None:

@@ -27,6 +27,7 @@ from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
+from isochrone_router.pressure import Pressure
 from isochrone_router.servicer import Servicer
 from isochrone_router.status import RouterStatus
 
@@ -58,11 +59,13 @@ class Router:
         self._clock = clock
         self.flights = Flights(settings.limits)
         self._registry = broker.registry() if broker else None
+        self._pressure = Pressure(clock=clock)
         self.gate = LaneGate(
             broker.router_lanes if broker else None,
             on_change=self._gate_changed,
             stall_s=config.redis.stall_ms / 1e3,
             clock=clock,
+            pressure=lambda: self._pressure.share,
         )
         self.dispatcher = Dispatcher(
             self.flights,
@@ -139,7 +142,7 @@ class Router:
         """Connects to Redis and to the nodes, so that `servicer` can answer. Raises ConfigError."""
         await self.gate.start()
         await self.links.start()
-        for work in (self.gate.run(), self.links.run(), self._margin.run(), self._show_health()):
+        for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):
             self._tasks.append(asyncio.create_task(work))
         await self._first_node()
 

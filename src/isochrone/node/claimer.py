@@ -16,6 +16,8 @@ from isochrone.node.served import Served
 log = logging.getLogger(__name__)
 
 RECONNECT_FIRST_S, RECONNECT_MOST_S = 0.05, 1.0
+AT_ONCE_S = 0.003
+"""How long a device that could run something waits for something better."""
 CLOSE_S = 1.0
 """How long a last claim may take to end."""
 
@@ -93,6 +95,16 @@ class Claimer:
             wants = {lane: self._jobs_wanted(lane) for lane in self._allowed if self._served[lane].room > 0}
             if wants:
                 self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
+
+    async def claim_at_once(self) -> bool:
+        """Claims another batch and waits for it, a moment at most. Whether it brought anything."""
+        self.claim_ahead()
+        claiming = self._prompt
+        if claiming is None:
+            return False
+        before = sum(len(served.staging) for served in self._served.values())
+        await asyncio.wait({claiming}, timeout=AT_ONCE_S)
+        return sum(len(served.staging) for served in self._served.values()) > before
 
     async def start(self) -> None:
         """Connects, if the lanes are there. Raises ConfigError where they refuse this node."""

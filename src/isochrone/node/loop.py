@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from isochrone.batching import Closing
+from isochrone.batching import ClosedBy, Closing
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded
 from isochrone.node.claimer import Claimer
@@ -59,10 +59,13 @@ class NodeLoop:
         if served is None:
             return
         closing = served.policy.close(served.staging.jobs, now_s=self._clock(), latency=served.latency.current)
-        served.staging.take(closing.run)
         served.staging.take(closing.drop)
         if closing.drop:
             self._give_up(served, closing.drop)
+            # The dead come up first in a lane. Behind them may be a whole batch that is worth running.
+            if closing.closed_by is not ClosedBy.FULL and await self._claimer.claim_at_once():
+                return
+        served.staging.take(closing.run)
         if closing.run:
             await self._forward(served, closing)
 

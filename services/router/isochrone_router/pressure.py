@@ -1,0 +1,46 @@
+"""How short of CPU this process is: whether saving some is worth a moment of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+from isochrone.deadline import Clock
+
+TICK_S = 0.05
+FROM, FULL = 0.7, 0.95
+"""Below the first share of time spent running or waiting to run there is no pressure; at the second, all of it."""
+
+
+class Pressure:
+    """The share of time in which this thread had something to do, whether or not it got a core for it.
+
+    Under pressure requests wait in front of the router, where it can't see them: nothing else tells it that it is
+    the bottleneck. From the kernel's scheduler statistics; without those (not Linux), from CPU time alone.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._stats = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        self.share = 0.0
+        """0 for none, to 1."""
+
+    async def run(self) -> None:
+        """Measures until cancelled."""
+        busy_s, at_s = self._busy_s(), self._clock()
+        while True:
+            await asyncio.sleep(TICK_S)
+            before, busy_s = busy_s, self._busy_s()
+            began_s, at_s = at_s, self._clock()
+            busy = (busy_s - before) / max(at_s - began_s, 1e-6)
+            self.share = min(1.0, max(0.0, (busy - FROM) / (FULL - FROM)))
+
+    def _busy_s(self) -> float:
+        """Seconds that this thread ran, or was kept from running by others."""
+        try:
+            ran_ns, waited_ns, _ = self._stats.read_text().split()
+        except (OSError, ValueError):
+            return time.thread_time()
+        return (int(ran_ns) + int(waited_ns)) / 1e9
