@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from isochrone_recsys.manifest import MODEL, Manifest
-from isochrone_recsys.model import Ranker, feed
 
 from bench.ranker import METHOD, encoded_requests
+from isochrone_recsys.manifest import MODEL, Manifest
+from isochrone_recsys.model import Ranker, feed
 
 REQUESTS_A_CALL = (1, 2, 4, 8, 16)
 TURN_S = 0.1

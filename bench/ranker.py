@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from isochrone_recsys.build import is_current
-from isochrone_recsys.samples import sample_requests
-
 from bench.servers import CONFIGS
 from isochrone.config import load_config
+from isochrone_recsys.build import is_current
+from isochrone_recsys.samples import sample_requests
 
 CONFIG = "rank"
 METHOD = "isochrone.v1.Recsys/Rank"

@@ -148,7 +148,7 @@ class Proxy:
         self._server = await asyncio.start_unix_server(self._serve, self._listen)
 
     def cut(self, pid: int) -> None:
-        """Breaks the connections of a process and refuses new ones: a cable that is pulled out, and somebody noticed."""
+        """Breaks the connections of a process and refuses new ones: a cable is pulled out, and somebody noticed."""
         self._cut_off.add(pid)
         for writer in [writer for writer, owner in self._connections.items() if owner == pid]:
             writer.transport.abort()
@@ -176,7 +176,9 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        [pid] = struct.unpack("i8x", writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        [pid] = struct.unpack(
+            "i8x", writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
         if pid in self._cut_off or self._only not in (None, pid):
             writer.transport.abort()
             return
@@ -372,7 +374,7 @@ class Sent:
 
     @property
     def outcome(self) -> str:
-        """"answered", "wrong answer", or the name of the error."""
+        """ "answered", "wrong answer", or the name of the error."""
         if self.error is not None:
             return type(self.error).__name__
         return "answered" if self.answer == self.body else "wrong answer"

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from bench.cpu import busy_ticks, cpu_ticks, machine_cpu_s, pin, process_cpu_s
 
 STAT = "4242 (a (strange) name) S 1 4242 4242 0 -1 4194304 100 0 0 0 123 45 7 8 20 0 3 0 1000 1 2 3"

@@ -15,7 +15,6 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
-
 from bench.load import Alarm, Recorder, open_loop, poisson_arrivals_s, read_payloads, write_payloads
 
 ROOT = Path(__file__).parents[2]

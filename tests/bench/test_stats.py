@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bench.result import CaseResult, Measurement, Verdict, beside, having, over, spread_of
+from bench.stats import Spread, in_digits
 from rich.console import Console
 
 from bench import report
-from bench.result import CaseResult, Measurement, Verdict, beside, having, over, spread_of
-from bench.stats import Spread, in_digits
 
 
 def _measured(contender: str, round: int, *, cpu_us: float = 100.0, p50_ms: float = 1.0, **more: Any) -> Measurement:

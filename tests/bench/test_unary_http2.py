@@ -9,9 +9,8 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import code_pb2
-
 from bench.unary_http2 import Connection
+from google.rpc import code_pb2
 
 
 class _Server(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone

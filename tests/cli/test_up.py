@@ -23,7 +23,7 @@ from isochrone.stack import Stack, StackError
 
 async def eventually(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - the processes looked at set no event
+        while not is_so():
             await asyncio.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""A request that is wrong is told which field; one that breaks the model gets an id for the log; nobody else notices."""
+"""A wrong request is told which field; one that breaks the model gets an id for the log; nobody else notices."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import StartMesh
 from harness import RedisServer, goes_through_redis, send
-
 from isochrone.client import Client
 from isochrone.errors import FieldViolation, Internal, InvalidRequest, UnknownRoute, UnknownVariant
 from isochrone.testing.models import SLEEP

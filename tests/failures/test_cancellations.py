@@ -7,9 +7,9 @@ import random
 from collections import Counter
 
 import pytest
+
 from conftest import StartMesh
 from harness import Mesh, RedisServer, Sent, goes_through_redis, send
-
 from isochrone.client import Client
 
 pytestmark = pytest.mark.processes

@@ -7,9 +7,9 @@ from collections import Counter
 
 import psutil
 import pytest
+
 from conftest import StartMesh
 from harness import SLEEP_LANE, Load, Mesh, RedisServer, Sent, Status, goes_through_redis, send
-
 from isochrone.errors import Overloaded
 
 pytestmark = pytest.mark.processes

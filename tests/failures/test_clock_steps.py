@@ -1,4 +1,4 @@
-"""A wall clock that is stepped by an hour, forward or back, under load, changes nothing: only clocks that never jump decide."""
+"""A wall clock stepped by an hour, forward or back, under load, changes nothing: clocks that never jump decide."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, RedisServer, goes_through_redis
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, Mesh, RedisServer, Sent, goes_through_redis, send
-
 from isochrone.errors import DeadlineExceeded
 
 pytestmark = pytest.mark.processes

@@ -8,9 +8,9 @@ import signal
 import time
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, RedisServer, Status, goes_through_redis, replayed, send
-
 from isochrone.child import Child
 from isochrone.ports import a_free_one
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, RedisServer, goes_through_redis, send
 

@@ -7,9 +7,9 @@ import signal
 from collections import Counter
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, RedisServer, Starvation, Status, goes_through_redis, replayed, send
-
 from isochrone.errors import Unavailable
 
 pytestmark = pytest.mark.processes

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, Mesh, Proxy, RedisServer, Status, goes_over_links, goes_through_redis, until
-
 from isochrone.embedded import private_folder
 
 pytestmark = pytest.mark.processes

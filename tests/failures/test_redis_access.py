@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import StartMesh
 from harness import MESH, Load, RedisServer, goes_over_links, goes_through_redis, send, settings
-
 from isochrone.ports import a_free_one
 from isochrone.stack import StackError
 
@@ -140,8 +140,11 @@ async def redis_with_tls(tmp_path: Path, logs: Path) -> AsyncIterator[RedisServe
         pytest.skip("needs a redis-server with TLS, and openssl")
     _make_certificates(tmp_path)
     port = a_free_one().rpartition(":")[2]
-    files = [part for name, file in (("cert", "redis.crt"), ("key", "redis.key"), ("ca-cert", "ca.crt"))
-             for part in (f"--tls-{name}-file", str(tmp_path / file))]
+    files = [
+        part
+        for name, file in (("cert", "redis.crt"), ("key", "redis.key"), ("ca-cert", "ca.crt"))
+        for part in (f"--tls-{name}-file", str(tmp_path / file))
+    ]
     server = RedisServer("--tls-port", port, "--tls-auth-clients", "no", *files, logs=logs, binary=binary)
     await server.start()
     server.url = f"rediss://127.0.0.1:{port}/0"

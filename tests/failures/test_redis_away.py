@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from conftest import StartMesh
 from harness import Load, RedisServer, goes_over_links, goes_through_redis, replayed
 

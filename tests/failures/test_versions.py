@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import StartMesh
 from google.rpc import status_pb2
-from harness import KEYS, MESH, SLEEP_LANE, RedisServer, Status, goes_through_redis, send
 
+from conftest import StartMesh
+from harness import KEYS, MESH, SLEEP_LANE, RedisServer, Status, goes_through_redis, send
 from isochrone.deadline import monotonic
 from isochrone.errors import Unavailable
 from isochrone.link.stream import CHANNEL_OPTIONS, METHOD, PATH, SERVICE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -50,7 +50,7 @@ class Gated:
 
 
 @asynccontextmanager
-async def gated(redis: Redis | None = None) -> AsyncIterator[Gated]:
+async def gated(redis: Redis | None = None, *, pressure: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Gated]:
     redis = redis or Redis()
     told: list[tuple[str, int]] = []
     gate = LaneGate(
@@ -58,6 +58,7 @@ async def gated(redis: Redis | None = None) -> AsyncIterator[Gated]:
         on_change=lambda: told.append((str(gate.state), gate.epoch)),
         stall_s=STALL_S,
         clock=asyncio.get_running_loop().time,
+        pressure=pressure,
     )
     await gate.start()
     running = asyncio.create_task(gate.run())
@@ -186,6 +187,17 @@ async def test_company_leaves_when_the_last_unclaimed_job_has_gone() -> None:
         at.gate.left(LANE)
         await asyncio.sleep(0)
         assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2]
+
+
+@virtual_time
+async def test_under_pressure_even_a_lone_job_lingers() -> None:
+    """The router is then the bottleneck, and the requests that would keep the job company wait in front of it."""
+    async with gated(pressure=lambda: 0.5) as at:
+        at.gate.submit(flight(), linger_s=LINGER_S)
+        await asyncio.sleep(LINGER_S / 4)
+        assert at.redis.lanes.pushes == []
+        await asyncio.sleep(LINGER_S / 2)
+        assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1]
 
 
 @virtual_time

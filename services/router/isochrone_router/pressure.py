@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
-from pathlib import Path
 
 from isochrone.deadline import Clock
 
@@ -23,9 +23,15 @@ class Pressure:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._stats = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+        try:
+            self._stats: int | None = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+        except OSError:
+            self._stats = None
         self.share = 0.0
         """0 for none, to 1."""
+
+    def __repr__(self) -> str:
+        return f"<Pressure {self.share:.0%}>"
 
     async def run(self) -> None:
         """Measures until cancelled."""
@@ -37,10 +43,14 @@ class Pressure:
             busy = (busy_s - before) / max(at_s - began_s, 1e-6)
             self.share = min(1.0, max(0.0, (busy - FROM) / (FULL - FROM)))
 
+    def close(self) -> None:
+        if self._stats is not None:
+            os.close(self._stats)
+            self._stats = None
+
     def _busy_s(self) -> float:
         """Seconds that this thread ran, or was kept from running by others."""
-        try:
-            ran_ns, waited_ns, _ = self._stats.read_text().split()
-        except (OSError, ValueError):
+        if self._stats is None:
             return time.thread_time()
+        ran_ns, waited_ns, _ = os.pread(self._stats, 128, 0).split()
         return (int(ran_ns) + int(waited_ns)) / 1e9

@@ -172,6 +172,7 @@ class Router:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.links.close()
         self.gate.close()
+        self._pressure.close()
         if self._registry is not None:
             await self._registry.close()
         if self._admin is not None:

@@ -61,8 +61,9 @@ def build(
 )
 def list_models(models: _Folder = DEFAULT_FOLDER) -> None:
     """Show which models are built, whether they are current, and how good they are."""
-    from isochrone_recsys.manifest import Manifest
     from rich.table import Table
+
+    from isochrone_recsys.manifest import Manifest
 
     table = Table("variant", "state", "AUC", "oracle's", "popularity's", "size", box=None, header_style="dim")
     for variant in _recsys().BUILDS:

@@ -8,10 +8,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
-from isochrone_recsys.catalogue import Catalogue
-from isochrone_recsys.samples import Samples
 
 from isochrone.v1.recsys_pb2 import RankRequest
+from isochrone_recsys.catalogue import Catalogue
+from isochrone_recsys.samples import Samples
 
 RANK = "isochrone.v1.Recsys/Rank"
 _DRAWN = 256
