@@ -15,10 +15,12 @@ from matplotlib.axes import Axes
 
 from bench.report import kinds
 from bench.result import CaseResult, Measurement, having
-from bench.stats import Spread
+from bench.stats import Spread, in_digits
 
 _COLOURS = {"redis": "#c0504d", "router": "#1f6f8b", "floor": "#9a9a9a"}
 _NODE_COLOURS = ("#e0a030", "#b87a10")
+_SHOWN_SHARE = 2.0
+"""Shares of a target are drawn up to here; what lies beyond has its figure beside it."""
 
 
 def draw(results: Sequence[CaseResult], folder: Path) -> list[Path]:
@@ -93,11 +95,12 @@ def _target_bars(axes: Axes, results: Sequence[CaseResult]) -> None:
     axes.set_title("Measured, as a share of the target")
     verdicts = [(result.name, verdict) for result in results for verdict in result.verdicts]
     for row, (_, verdict) in enumerate(verdicts):
-        limit = verdict.limit
-        share = verdict.measured.median / limit
-        error = [[share - verdict.measured.low / limit], [verdict.measured.high / limit - share]]
+        low, share, high = (value / verdict.limit for value in _in_order(verdict.measured))
         colour = "#4f8f4f" if verdict.met else "#c0504d"
+        error = [[share - low], [high - share]]
         axes.barh(row, share, color=colour, height=0.6, xerr=error, error_kw={"linewidth": 0.8, "capsize": 2})
+        axes.text(_SHOWN_SHARE, row, f" {in_digits(verdict.measured.median)} {verdict.unit}", va="center", fontsize=8)
+    axes.set_xlim(0, _SHOWN_SHARE)
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     labels = [
         f"{name}: {verdict.target[:38]}…\n{verdict.sense} {verdict.limit:g} {verdict.unit}"
@@ -105,3 +108,7 @@ def _target_bars(axes: Axes, results: Sequence[CaseResult]) -> None:
     ]
     axes.set_yticks(range(len(verdicts)), labels, fontsize=7)
     axes.invert_yaxis()
+
+
+def _in_order(spread: Spread) -> tuple[float, float, float]:
+    return spread.low, spread.median, spread.high

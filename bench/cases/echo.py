@@ -15,8 +15,8 @@ SHARE_OF_MESH_RATE = 0.65
 
 
 async def run(runner: Runner) -> CaseResult:
-    """All processes of either side share the first core; the load generator has the second to itself."""
-    servers = runner.cores.first
+    """Either side may use both cores: a mesh is several processes, and one core would have them wait for each other."""
+    servers = runner.cores.all
     payloads = [toy_pb2.ToyMessage(body=bytes(2040)).SerializeToString()]
     for round in range(1, runner.rounds + 1):
         async with mesh("echo", dict.fromkeys(("redis", "router", "node"), servers)) as serving:

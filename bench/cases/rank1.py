@@ -19,7 +19,7 @@ FACTOR = 1.5
 
 async def run(runner: Runner) -> CaseResult:
     """The echo server gets the same requests: its cost tells this machine from the one the peers were measured on."""
-    servers = runner.cores.first
+    servers = runner.cores.all
     payloads = encoded_requests(model_directory(), rows=1)
     for round in range(1, runner.rounds + 1):
         async with mesh(CONFIG, dict.fromkeys(("redis", "router", "node"), servers)) as serving:
@@ -39,7 +39,7 @@ async def run(runner: Runner) -> CaseResult:
                 round_us(peer_us / FACTOR),
                 "µs",
                 cpu_us,
-                f"{in_digits(peer_us / cpu_us.median)} x less than {peer}",
+                f"{peer} takes {in_digits(peer_us / cpu_us.median)} x that",
             )
             for peer, peer_us in PEERS_US.items()
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,16 @@ from isochrone.errors import ConfigError
 Command = tuple[str | int | float | bytes | memoryview, ...]
 
 _NOTHING = object()
+
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, option), value)
+        for option, value in {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}.items()
+        if hasattr(socket, option)  # as on Linux
+    ),
+]
+"""A connection over TCP is lost some ten seconds after its other end has vanished."""
 
 
 class RedisLost(ConnectionError):
@@ -153,6 +164,11 @@ class RespConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family != socket.AF_UNIX:
+            # Who waits for a job sends nothing, and would wait for ever on a Redis whose machine is gone.
+            for option in KEEP_ALIVE:
+                peer.setsockopt(*option)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)

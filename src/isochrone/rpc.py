@@ -81,7 +81,7 @@ class UnaryEdge:
                 request=request,
                 received_s=now_s,
                 # gRPC gives an enormous number for "no deadline".
-                deadline_s=now_s + remaining_s if remaining_s is not None and remaining_s < 1e8 else None,
+                deadline_s=now_s + as_meant(remaining_s) if remaining_s is not None and remaining_s < 1e8 else None,
                 variant=variant,
             )
             try:
@@ -96,6 +96,18 @@ class UnaryEdge:
             return payload
 
         return method
+
+
+def as_meant(remaining_s: float) -> float:
+    """The time a caller has left, in seconds, from what its timeout has become on the wire.
+
+    gRPC sends timeouts with three digits and rounds them up: to a millisecond below a second, to ten below ten
+    seconds, and so on. What a caller means may be that much sooner, and an answer is to reach it all the same.
+    """
+    step_s = 0.001
+    while remaining_s > 1000 * step_s:
+        step_s *= 10
+    return remaining_s - step_s
 
 
 def fail(context: Context, error: IsochroneError) -> bytes:

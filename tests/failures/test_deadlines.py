@@ -51,6 +51,7 @@ async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisSe
     assert load.outcomes["DeadlineExceeded"] > 100
     assert all(sent.budget is not None for sent in load.sent), "the router itself said so, and where the time went"
     assert _began_too_late(running, load.sent) == []
+    assert load.answered > 2 * len(running.journal.forwards()), "its batches of four are not spent on the dead"
     await running.at_rest()
 
 

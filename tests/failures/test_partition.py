@@ -143,3 +143,31 @@ async def test_a_router_that_never_reached_one_node(mesh: StartMesh, redis: Redi
             await theirs.answers(100)
     assert ours.failures == theirs.failures == []
     await running.at_rest()
+
+
+async def test_a_node_known_by_two_addresses(mesh: StartMesh, redis: RedisServer, proxies: list[Proxy]) -> None:
+    """It is linked once, whichever address was first; when that way is cut, the other takes over."""
+    direct = {"listen": _behind(proxies[0])["listen"]}
+    by_alias = _behind(proxies[0])["advertise"]
+    running = await mesh(redis=redis, nodes=1, node=direct, router={"nodes": [by_alias]})
+    await running.until(goes_through_redis)
+
+    def states(status: Status) -> dict[str, str]:
+        return {node["address"]: node["state"] for node in status["nodes"]}
+
+    pid = running.router.pid
+    assert pid is not None
+    async with Load(running.client(), callers=8) as load:
+        await running.until(lambda status: sorted(states(status).values()) == ["linked", "spare"])
+        await load.answers(100)
+        assert running.log("toy-0").count("is linked") == 1, "the node isn't bothered with the other"
+        for _ in range(2):  # cut the way by the alias, be it in use or not, and let it come back
+            proxies[0].cut(pid)
+            await running.until(lambda status: states(status)[direct["listen"]] == "linked")
+            await load.answers(100)
+            proxies[0].heal()
+            await running.until(lambda status: sorted(states(status).values()) == ["linked", "spare"])
+        await running.until(goes_through_redis)
+        await load.answers(100)
+    assert load.failures == []
+    await running.at_rest()

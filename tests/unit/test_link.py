@@ -35,6 +35,9 @@ class Told:
 
     # LinkEvents.
 
+    def is_linked(self, node: int) -> bool:
+        return False
+
     def link_up(self, link: NodeLink) -> None:
         self.of.append(("up",))
 
@@ -111,8 +114,9 @@ class Pair:
         first = await stream.node_end.read()
         welcome = link_pb2.Welcome(version=1, node=7, name="toy-0", variants=[link_pb2.Variant(lane="echo@cpu")])
         await stream.node_end.write(link_pb2.NodeFrames(welcome=welcome))
+        second = await stream.node_end.read()
         self.router_links.append(RouterLink(first.hello, events=self.node, clock=asyncio.get_running_loop().time))
-        await self.other_end.run(stream.node_end)
+        await self.other_end.run(stream.node_end, after=second)
 
 
 @asynccontextmanager

@@ -30,11 +30,11 @@ from isochrone_router.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
-OVERDUE_S = 0.008
+OVERDUE_S = 0.015
 """A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
 LINGER_SHARE = 0.1
 """The most of its objective that a job may wait for company."""
-UNHEARD_S = 0.025
+UNHEARD_S = 0.030
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""
 
 
@@ -113,6 +113,9 @@ class Dispatcher:
         flight.holders.clear()
 
     # What links say (LinkEvents).
+
+    def is_linked(self, node: int) -> bool:
+        return self._links is not None and self._links.is_linked(node)
 
     def link_up(self, link: NodeLink) -> None:
         self._refresh()
@@ -237,7 +240,7 @@ class Dispatcher:
     def _lost_in_lane(self, flight: Flight) -> None:
         self._gate.left(flight.lane)
         flight.member = b""
-        self._resend(flight, lost="it was claimed by a node that is gone")
+        self._resend(flight, lost=None)  # its claim may yet come, if only late
 
     def _resend(
         self, flight: Flight, *, lost: str | None, avoid: NodeLink | None = None, not_run: bool = False

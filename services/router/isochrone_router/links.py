@@ -16,6 +16,8 @@ from isochrone.v1 import link_pb2
 log = logging.getLogger(__name__)
 
 SILENCE_CHECK_S = 0.2
+# States of a link over which something could come at any moment.
+_UP = (LinkState.LINKED, LinkState.SILENT, LinkState.DRAINING)
 GIVEN_UP_BEATS = 3
 """A node not linked for so many heartbeats counts as out of reach; a new one is given the time to be dialled."""
 
@@ -162,6 +164,10 @@ class Links:
                     self._lane_closed(lane)
         self.changed.set()
 
+    def is_linked(self, node: int) -> bool:
+        """Whether a link to the node of that boot id is up, silent or not."""
+        return any(link.node == node and link.state in _UP for link in self.links.values())
+
     def tell_epoch(self, epoch: int) -> None:
         self._hello.epoch = epoch
         for link in self.links.values():
@@ -217,7 +223,7 @@ class Links:
         for address in sorted(known):
             self._dial(address)
         for address, link in list(self.links.items()):
-            if address not in known and address not in self._static and link.state is LinkState.DIALLING:
+            if address not in known and address not in self._static and link.state not in _UP:
                 del self.links[address]
                 self._tasks.pop(address).cancel()
         self.refresh()

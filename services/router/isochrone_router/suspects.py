@@ -17,7 +17,7 @@ from isochrone_router.lane_gate import LaneGate
 
 LOOK_AFTER_S = 0.012
 """How long a job waits in a lane before anybody wonders."""
-CLAIM_ON_ITS_WAY_S = 0.006
+CLAIM_ON_ITS_WAY_S = 0.015
 """A job gone from the lane may have its claim on the way; after this it hasn't."""
 AT_ONCE = 64
 

@@ -28,10 +28,15 @@ class LinkState(StrEnum):
     SILENT = "silent"
     DRAINING = "draining"
     REFUSED = "refused"
+    SPARE = "spare"
+    """Another address of a node to which a link is up."""
 
 
 class LinkEvents(Protocol):
     """Who is told what comes over a link. Calls are short and never await."""
+
+    def is_linked(self, node: int) -> bool:
+        """Whether a link to the node of that boot id is up."""
 
     def link_up(self, link: NodeLink) -> None: ...
     def link_down(self, link: NodeLink) -> None: ...
@@ -116,7 +121,8 @@ class NodeLink:
         wait_s = REDIAL_FIRST_S
         while True:
             try:
-                await self._serve_once()
+                if not (self.state is LinkState.SPARE and self._events.is_linked(self.node)):
+                    await self._serve_once()
             except LinkBroken as error:
                 log.debug("link to %s: %s", self.address, error)
             finally:
@@ -150,6 +156,12 @@ class NodeLink:
                 self._become(LinkState.REFUSED)
             return False
         self.welcome = welcome
+        if self._events.is_linked(self.node):
+            # The node has not taken this link for real yet: that it does with the first frame after the Welcome.
+            if self.state is not LinkState.SPARE:
+                log.info("node at %s is %s, which is linked already", self.address, self.name)
+                self._become(LinkState.SPARE)
+            return False
         self.variants = {variant.lane: variant for variant in welcome.variants}
         self._outbox = Outbox(link_pb2.RouterFrames)
         self._outbox.frames().epoch = self._hello.epoch

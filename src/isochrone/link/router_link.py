@@ -83,8 +83,10 @@ class RouterLink:
         """Ends the link once what is on its way out has left."""
         self._finishing.set()
 
-    async def run(self, stream: NodeEnd) -> None:
-        """Reads and writes until the router leaves, the stream breaks, or `finish`."""
+    async def run(self, stream: NodeEnd, *, after: link_pb2.RouterFrames) -> None:
+        """Reads and writes, `after` the frames that came first, until the router leaves, the stream breaks, or
+        `finish`."""
+        self._take(after)
         writing = asyncio.create_task(self._outbox.write_all(stream.write), name=f"write to {self.name}")
         pinging = asyncio.create_task(self._ping(), name=f"ping {self.name}")
         reading = asyncio.create_task(self._read(stream), name=f"read from {self.name}")

@@ -217,6 +217,10 @@ class Node:
         if welcome.refusal:
             log.warning("refused router %s: %s", hello.name, welcome.refusal)
             return
+        # A router that has a link to this node by another address leaves now, and the other link is undisturbed.
+        second = await stream.read()
+        if second is EOF:
+            return
         link = RouterLink(hello, events=self, clock=self._clock)
         self._intake.link_up(link)
         if self._draining:
@@ -224,7 +228,7 @@ class Node:
         if self._membership is not None:
             self._membership.check_soon()
         log.info("router %s is linked", link.name)
-        await link.run(stream)
+        await link.run(stream, after=second)
 
     async def _open_link(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """The Link.Open method."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import BaseModel
+
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
 from isochrone.config import MeshConfig, RouteConfig, RouterConfig
@@ -24,6 +26,8 @@ from isochrone_router.router import Router
 MESH = "local"
 DEVICE = "cpu"
 SETTLE_S = 10.0
+NO_LINGER = {"linger_ms": 0}
+"""Waiting for company saves CPU, which costs nothing here; and how short of it a process is, is nobody's to foresee."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class LocalMesh:
             {
                 "mesh": MESH,
                 "redis": {"url": "none"},
-                "router": router or {},
+                "router": {**NO_LINGER, **_given(router)},
                 "routes": {route: _with_lanes(route, sla, models) for route, sla in routes.items()},
             }
         )
@@ -212,7 +216,12 @@ def _address(index: int) -> str:
     return f"local:{index}"
 
 
+def _given(settings: BaseModel | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Settings as the YAML file would have them, without those left to their defaults."""
+    return settings.model_dump(exclude_unset=True) if isinstance(settings, BaseModel) else settings or {}
+
+
 def _with_lanes(route: str, sla: RouteConfig | Mapping[str, Any], models: Sequence[Model]) -> dict[str, Any]:
     """A route's configuration, with the lanes of all models that serve it where it names none."""
     able = [lane_name(model.variant, DEVICE) for model in models if route in model.routes]
-    return {"lanes": able, **(sla.model_dump() if isinstance(sla, RouteConfig) else sla)}
+    return {"lanes": able, **_given(sla)}
