@@ -103,7 +103,7 @@ async def test_a_user_that_lacks_a_command(mesh: StartMesh, redis: RedisServer, 
         await load.answers(200)
         lines_before = running.log("toy-0").count("\n")
         await running.until(goes_over_links)
-        await load.answers(500)
+        await load.answers(300)
     assert load.failures == []
     log = running.log("router") + running.log("toy-0")
     assert re.search(rf"no permissions to run the '{missing.split()[0]}' command", log)

@@ -17,7 +17,6 @@ from harness import KEYS, MESH, SLEEP_LANE, RedisServer, Status, goes_through_re
 from isochrone.deadline import monotonic
 from isochrone.errors import Unavailable
 from isochrone.link.stream import CHANNEL_OPTIONS, METHOD, PATH, SERVICE
-from isochrone.ports import a_free_one
 from isochrone.status import from_status
 from isochrone.testing.models import SLEEP
 from isochrone.testing.v1 import toy_pb2
@@ -48,49 +47,34 @@ def _hello(**changes: Any) -> link_pb2.Hello:
     return link_pb2.Hello(**(spoken | {"router_us": now_us} | changes))
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"version_min": 2, "version_max": 3}, "the router speaks link versions 2 to 3, this end 1 to 1"),
-        ({"version_min": 0, "version_max": 0}, "upgrade the older"),
-        ({"mesh": "another"}, "this node is of mesh 'test', not 'another'"),
-    ],
-)
-async def test_a_node_refuses_a_router_that_it_does_not_understand(
-    mesh: StartMesh, changes: dict[str, Any], told: str
-) -> None:
-    """The Welcome says why and nothing else, and the node goes on with the routers it knows."""
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"version_min": 2, "version_max": 3}, "the router speaks link versions 2 to 3, this end 1 to 1"),
+    ({"version_min": 0, "version_max": 0}, "the router speaks link versions 0 to 0, this end 1 to 1"),
+    ({"mesh": "another"}, "this node is of mesh 'test', not 'another'"),
+]
+
+
+async def test_a_node_welcomes_the_routers_that_it_understands_and_no_others(mesh: StartMesh) -> None:
+    """A refusal says why and nothing else; a newer router that still speaks our version is welcome with that one."""
     running = await mesh(nodes=1)
-    async with _dialled(running.nodes[0].address, _hello(**changes)) as call:
-        first = await call.read()
-        assert told in first.welcome.refusal
-        assert not first.welcome.variants
-        assert await call.read() is grpc.aio.EOF
-    assert told in running.log("toy-0")
+    address = running.nodes[0].address
+    for changes, told in REFUSED:
+        async with _dialled(address, _hello(**changes)) as call:
+            welcome = (await call.read()).welcome
+            assert told in welcome.refusal
+            assert not welcome.variants
+            assert await call.read() is grpc.aio.EOF
+        assert told in running.log("toy-0")
+    async with _dialled(address, _hello(version_min=1, version_max=9)) as call:
+        welcome = (await call.read()).welcome
+        assert (welcome.refusal, welcome.version) == ("", 1)
+        assert [variant.lane for variant in welcome.variants] == ["echo@cpu", SLEEP_LANE]
     assert (await send(running.client())).outcome == "answered"
 
 
-async def test_a_newer_router_that_still_speaks_our_version_is_welcome(mesh: StartMesh) -> None:
-    """The newest version that both know is chosen."""
-    running = await mesh(nodes=1)
-    async with _dialled(running.nodes[0].address, _hello(version_min=1, version_max=9)) as call:
-        first = await call.read()
-        assert not first.welcome.refusal
-        assert first.welcome.version == 1
-        assert [variant.lane for variant in first.welcome.variants] == ["echo@cpu", SLEEP_LANE]
-
-
-@pytest.mark.parametrize(
-    ("welcome", "told"),
-    [
-        (link_pb2.Welcome(version=7, node=1, name="future"), "the node speaks link versions 7 to 7, this end 1 to 1"),
-        (link_pb2.Welcome(refusal="go away, please"), "go away, please"),
-    ],
-)
-async def test_a_router_refuses_a_node_that_it_does_not_understand(
-    mesh: StartMesh, welcome: link_pb2.Welcome, told: str
-) -> None:
-    """It shows the node as refused, says why once, and serves with the nodes that it understands."""
+@asynccontextmanager
+async def _node_that_says(welcome: link_pb2.Welcome) -> AsyncIterator[str]:
+    """A node of our own making; gives its address."""
 
     async def open_link(requests: Any, context: Any) -> None:
         await context.read()
@@ -103,21 +87,27 @@ async def test_a_router_refuses_a_node_that_it_does_not_understand(
         response_serializer=link_pb2.NodeFrames.SerializeToString,
     )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-    address = a_free_one()
-    server.add_insecure_port(address)
+    port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    try:
-        running = await mesh(nodes=1, router={"nodes": [address]})
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def test_a_router_refuses_nodes_that_it_does_not_understand(mesh: StartMesh) -> None:
+    """It shows them as refused, says why once, and serves with the nodes that it understands."""
+    newer = link_pb2.Welcome(version=7, node=1, name="future")
+    unfriendly = link_pb2.Welcome(refusal="go away, please")
+    async with _node_that_says(newer) as first, _node_that_says(unfriendly) as second:
+        running = await mesh(nodes=1, router={"nodes": [first, second]})
 
         def refused(status: Status) -> bool:
-            return any(node["address"] == address and node["state"] == "refused" for node in status["nodes"])
+            return {node["address"] for node in status["nodes"] if node["state"] == "refused"} == {first, second}
 
         await running.until(refused)
         assert {(await send(running.client())).outcome for _ in range(10)} == {"answered"}
         await asyncio.sleep(0.3)  # time for some more attempts
-        assert running.log("router").count(told) == 1
-    finally:
-        await server.stop(0)
+        for told in ("the node speaks link versions 7 to 7, this end 1 to 1", "go away, please"):
+            assert running.log("router").count(told) == 1
 
 
 async def test_envelopes_of_another_version_are_refused_and_not_guessed_at(mesh: StartMesh, redis: RedisServer) -> None:
@@ -128,6 +118,7 @@ async def test_envelopes_of_another_version_are_refused_and_not_guessed_at(mesh:
     later_us = int((monotonic() + 5) * 1e6)
     async with _dialled(running.nodes[0].address, _hello()) as call:
         assert not (await call.read()).welcome.refusal
+        await call.write(link_pb2.RouterFrames(epoch=1))  # a router's second message; now the link counts
         job = link_pb2.Job(
             version=2, router=BOOT, id=1, epoch=1, attempt=1, route=SLEEP, lane=SLEEP_LANE, payload=body,
             objective_us=later_us, deadline_us=later_us,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,9 +11,9 @@ import pytest
 from fakes import LANE, FakeRouterLink, Toy, a_job, claimed
 from isochrone.errors import ConfigError
 from isochrone.keys import Tier
-from isochrone.lane import Claimed, Entry, NodeLanes
+from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes
 from isochrone.memory_broker import MemoryBroker
-from isochrone.node.claimer import Claimer
+from isochrone.node.claimer import AT_ONCE_S, CLOSE_S, Claimer
 from isochrone.node.intake import Intake
 from isochrone.node.served import Served
 from isochrone.testing.virtual_time import virtual_time
@@ -286,6 +286,88 @@ async def test_a_redis_that_refuses_us_later_does_not_end_the_node() -> None:
         at.refusal = None
         await asyncio.sleep(2)
         assert at.claimer.connected
+
+
+@virtual_time
+async def test_another_batch_can_be_had_at_once() -> None:
+    """It is waited for a moment at most, and not at all where there is nobody to ask."""
+    async with claiming() as at:
+        at.push(a_job(1))
+        await at.claimer.claim_at_once()
+        assert at.staged == [1]
+        claim = at.claimer._lanes.claim  # type: ignore[union-attr]
+
+        async def slow_claim(wants: Mapping[str, int]) -> list[Claimed]:
+            await asyncio.sleep(1)
+            return await claim(wants)
+
+        at.claimer._lanes.claim = slow_claim  # type: ignore[union-attr,method-assign]
+        at.push(a_job(2))
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await at.claimer.claim_at_once()
+        assert loop.time() - began_s == pytest.approx(AT_ONCE_S)
+        await asyncio.sleep(1.1)
+        assert at.staged == [1, 2], "what comes later is staged all the same"
+        at.claimer.allow(())
+        began_s = loop.time()
+        await at.claimer.claim_at_once()
+        assert loop.time() == began_s
+
+
+@virtual_time
+async def test_a_connection_that_refuses_its_claims_is_given_up() -> None:
+    """No permission, say: another is tried, and jobs come over the links until it works."""
+    async with claiming() as at:
+        first = at.claimer._lanes
+        assert first is not None
+
+        async def refused(wants: Mapping[str, int]) -> list[Claimed]:
+            raise LaneUnavailable("NOPERM")
+
+        first.claim = refused  # type: ignore[method-assign]
+        at.claimer.claim_ahead()
+        await asyncio.sleep(0.001)
+        assert first.lost.done()
+        assert not at.claimer.connected
+        await asyncio.sleep(1)
+        assert at.claimer.connected
+
+
+@virtual_time
+async def test_closing_ends_the_wait_and_the_connection() -> None:
+    """Promptly; so Redis has nobody here to give jobs to, however long it was silent."""
+    async with claiming() as at:
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        lanes = at.claimer._lanes
+        assert lanes is not None
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await at.claimer.close()
+        assert loop.time() - began_s < 0.01
+        assert lanes.lost.done()
+        at.push(a_job(1))
+        await asyncio.sleep(1)
+        assert (at.staged, at.in_lane) == ([], [1])
+
+
+@virtual_time
+async def test_closing_does_not_wait_for_a_silent_redis() -> None:
+    """A last claim has its time, and no more."""
+    async with claiming() as at:
+
+        async def silent(*_: object) -> list[Claimed]:
+            await asyncio.Event().wait()
+            return []
+
+        at.claimer._lanes.wait = at.claimer._lanes.interrupt = silent  # type: ignore[union-attr,method-assign]
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        await at.claimer.close()
+        assert loop.time() - began_s == pytest.approx(CLOSE_S)
 
 
 @virtual_time

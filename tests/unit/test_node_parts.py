@@ -143,6 +143,52 @@ async def test_the_next_batch_is_claimed_before_the_running_one_ends() -> None:
 
 
 @virtual_time
+async def test_behind_the_dead_a_whole_batch_is_looked_for() -> None:
+    """They come up first in a lane: what is claimed with them may be all that is left of a batch worth running."""
+    async with looping() as at:
+        await at.claimer.start()
+        at.claimer.allow({LANE})
+        at.give(1)
+        await asyncio.sleep(0.001)
+        hopeless = [a_job(number, timeout_s=0.012) for number in range(2, 5)]
+        alive = [a_job(number) for number in range(5, 9)]
+        entries = [Entry(job.objective_us / 1e6, job.SerializeToString()) for job in (*hopeless, *alive)]
+        at.broker.lanes.add(LANE, Tier.STANDARD, entries)
+        await asyncio.sleep(0.022)
+        assert at.model.batches[1:] == [[b"ok"] * 4]
+        assert sorted(at.link.errors) == [2, 3, 4]
+
+
+@virtual_time
+async def test_a_job_may_be_cancelled_while_more_are_claimed() -> None:
+    """The batch is closed anew then: what was to run may be gone, and the loop goes on."""
+    async with looping() as at:
+        await at.claimer.start()
+        at.claimer.allow({LANE})
+        slow = at.claimer._lanes
+
+        class SlowLanes:
+            async def claim(self, wants: object) -> list[object]:
+                await asyncio.sleep(0.002)
+                return []
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(slow, name)
+
+        at.claimer._lanes = SlowLanes()  # type: ignore[assignment]
+        at.give(1)
+        await asyncio.sleep(0.001)
+        at.give(2, timeout_s=0.012)
+        at.give(3, 4)
+        asyncio.get_running_loop().call_later(0.010, at.intake.cancel, at.link.router, [3])
+        await asyncio.sleep(0.05)
+        assert sorted(at.answered) == [1, 4]
+        at.give(5)
+        await asyncio.sleep(0.02)
+        assert 5 in at.answered
+
+
+@virtual_time
 async def test_a_loop_that_is_to_leave_answers_what_it_has() -> None:
     """And then ends by itself; one with nothing to do ends at once."""
     at = Looping()

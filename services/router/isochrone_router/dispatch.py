@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 OVERDUE_S = 0.015
 """A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
-LINGER_SHARE = 0.1
+LINGER_SHARE = 0.2
 """The most of its objective that a job may wait for company."""
 UNHEARD_S = 0.030
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""

@@ -96,15 +96,11 @@ class Claimer:
             if wants:
                 self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
 
-    async def claim_at_once(self) -> bool:
-        """Claims another batch and waits for it, a moment at most. Whether it brought anything."""
+    async def claim_at_once(self) -> None:
+        """Claims another batch and waits for it, a moment at most."""
         self.claim_ahead()
-        claiming = self._prompt
-        if claiming is None:
-            return False
-        before = sum(len(served.staging) for served in self._served.values())
-        await asyncio.wait({claiming}, timeout=AT_ONCE_S)
-        return sum(len(served.staging) for served in self._served.values()) > before
+        if self._prompt is not None:
+            await asyncio.wait({self._prompt}, timeout=AT_ONCE_S)
 
     async def start(self) -> None:
         """Connects, if the lanes are there. Raises ConfigError where they refuse this node."""

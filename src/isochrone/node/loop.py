@@ -62,8 +62,10 @@ class NodeLoop:
         served.staging.take(closing.drop)
         if closing.drop:
             self._give_up(served, closing.drop)
-            # The dead come up first in a lane. Behind them may be a whole batch that is worth running.
-            if closing.closed_by is not ClosedBy.FULL and await self._claimer.claim_at_once():
+            if closing.closed_by is not ClosedBy.FULL:
+                # The dead come up first in a lane. Behind them may be a whole batch that is worth running. And what
+                # was to run may have been cancelled when that has come, so the batch is closed anew.
+                await self._claimer.claim_at_once()
                 return
         served.staging.take(closing.run)
         if closing.run:
