@@ -99,8 +99,8 @@ class RouterConfig(_Section):
     answer_margin_ms: PositiveMs = 0.5
     """An answer leaves at least this long before the caller's deadline, more where the process is slow."""
     linger_ms: float = Field(default=3.0, ge=0, le=50, allow_inf_nan=False)
-    """While jobs of this router wait in a lane unclaimed, the next wait so long for company, and at most a tenth of
-    their objective. With none waiting, a job goes at once."""
+    """While jobs of this router wait in a lane unclaimed, or it is short of CPU, the next wait so long for company,
+    and at most a fifth of their objective. Otherwise a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
     """Second attempts allowed, as a fraction of the requests."""
     drain_s: float = Field(default=10, gt=0, le=600)

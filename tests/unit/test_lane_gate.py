@@ -393,8 +393,34 @@ def test_jobs_that_had_not_left_yet_are_not_pushed_after_it_is_back(how: str) ->
             await asyncio.sleep(5)
             assert at.gate.is_up
             assert at.redis.lanes.pushes == []
+            fresh = flight()
+            at.gate.submit(fresh, linger_s=LINGER_S)
+            await asyncio.sleep(0)
+            [pushed] = at.redis.lanes.pushes
+            assert [entry.member for entry in pushed] == [fresh.member], "at once: nothing of ours waits there now"
 
     go()
+
+
+@virtual_time
+async def test_questions_that_are_never_answered_are_forgotten() -> None:
+    """Redis was stopped, and its connection is given up; on the next one nobody is judged by them."""
+    async with gated() as at:
+        at.redis.lanes.prompt = False
+        at.gate.submit(flight(), linger_s=0)
+        at.gate.recount(LANE)
+        await asyncio.sleep(0)
+        at.redis.lanes.outstanding.clear()
+        await asyncio.sleep(5)
+        assert at.told == [("up", 1), ("stalled", 2), ("up", 2)]
+        at.gate.submit(flight(), linger_s=0)
+        await asyncio.sleep(5 * STALL_S)
+        assert at.gate.is_up
+        at.redis.lanes.waiting[b"another router's"] = 0.0
+        at.gate.recount(LANE)
+        await asyncio.sleep(0)
+        assert at.gate.depth(LANE) == 2
+        assert not at.gate._pending
 
 
 @virtual_time
