@@ -1,43 +1,52 @@
-"""Pressure: whether the router's thread is short of CPU, by the kernel's own count."""
+"""Pressure: whether the router's thread is short of CPU."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from isochrone_router.pressure import TICK_S, Pressure
+import pytest
+
+from isochrone.testing.virtual_time import virtual_time
+from isochrone_router.pressure import FROM, FULL, TICK_S, Pressure, ThreadBusyTime
 
 
-async def measured(work_s: float, rest_s: float) -> float:
-    """The share after a while of so much work and so much rest, over and over."""
-    pressure = Pressure(clock=time.monotonic)
+class BusyFor:
+    """A thread that has had something to do for a fixed part of all time."""
+
+    def __init__(self, part: float) -> None:
+        self._part = part
+
+    def seconds(self) -> float:
+        return self._part * asyncio.get_running_loop().time()
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("part", "share"),
+    [(0.0, 0.0), (FROM, 0.0), ((FROM + FULL) / 2, 0.5), (FULL, 1.0), (1.0, 1.0)],
+)
+@virtual_time
+async def test_pressure_begins_where_a_thread_hardly_rests(part: float, share: float) -> None:
+    """An idle router sends each job at once; one that is always busy gathers all it may."""
+    pressure = Pressure(BusyFor(part), clock=asyncio.get_running_loop().time)
     running = asyncio.create_task(pressure.run())
-    end_s = time.monotonic() + 4 * TICK_S
-    while time.monotonic() < end_s:
-        busy_until_s = time.monotonic() + work_s
-        while time.monotonic() < busy_until_s:
-            pass
-        await asyncio.sleep(rest_s)
+    await asyncio.sleep(2.5 * TICK_S)
     running.cancel()
-    pressure.close()
-    return pressure.share
+    assert pressure.share == pytest.approx(share, abs=1e-6)
 
 
-async def test_a_thread_that_never_rests_is_under_full_pressure() -> None:
-    """Whether it has a core to itself or waits for one makes no difference: both count."""
-    assert await measured(work_s=0.005, rest_s=0) == 1.0
-
-
-async def test_a_thread_that_mostly_rests_is_under_none() -> None:
-    """An idle router sends each job at once."""
-    assert await measured(work_s=0.0, rest_s=0.02) == 0.0
-
-
-async def test_without_the_kernels_statistics_cpu_time_stands_in() -> None:
-    """Elsewhere than on Linux the time spent waiting for a core isn't known."""
-    pressure = Pressure(clock=time.monotonic)
-    pressure.close()
-    before_s = pressure._busy_s()
-    while time.thread_time() < before_s + 0.01:
+@pytest.mark.parametrize("closed", [False, True])
+def test_time_that_a_thread_worked_is_counted(closed: bool) -> None:
+    """By the kernel's statistics, or by CPU time where there are none."""
+    busy = ThreadBusyTime()
+    if closed:
+        busy.close()
+    before_s = busy.seconds()
+    until_s = time.thread_time() + 0.05
+    while time.thread_time() < until_s:
         pass
-    assert pressure._busy_s() >= before_s + 0.01
+    # The kernel counts at its own ticks, up to 10 ms behind.
+    assert busy.seconds() >= before_s + 0.03
+    busy.close()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import time
+from typing import Protocol
 
 from isochrone.deadline import Clock
 
@@ -14,19 +15,45 @@ FROM, FULL = 0.7, 0.95
 """Below the first share of time spent running or waiting to run there is no pressure; at the second, all of it."""
 
 
-class Pressure:
-    """The share of time in which this thread had something to do, whether or not it got a core for it.
+class BusyTime(Protocol):
+    """How long a thread has had something to do, since it began."""
 
-    Under pressure requests wait in front of the router, where it can't see them: nothing else tells it that it is
-    the bottleneck. From the kernel's scheduler statistics; without those (not Linux), from CPU time alone.
-    """
+    def seconds(self) -> float: ...
+    def close(self) -> None: ...
 
-    def __init__(self, *, clock: Clock) -> None:
-        self._clock = clock
+
+class ThreadBusyTime:
+    """This thread's: the time it ran, and the time others kept it from running, by the kernel's scheduler
+    statistics. Without those (not Linux) CPU time alone stands in."""
+
+    def __init__(self) -> None:
         try:
             self._stats: int | None = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         except OSError:
             self._stats = None
+
+    def seconds(self) -> float:
+        if self._stats is None:
+            return time.thread_time()
+        ran_ns, waited_ns, _ = os.pread(self._stats, 128, 0).split()
+        return (int(ran_ns) + int(waited_ns)) / 1e9
+
+    def close(self) -> None:
+        if self._stats is not None:
+            os.close(self._stats)
+            self._stats = None
+
+
+class Pressure:
+    """The share of time in which the router's thread had something to do, whether or not it got a core for it.
+
+    Under pressure requests wait in front of the router, where it can't see them: nothing else tells it that it is
+    the bottleneck.
+    """
+
+    def __init__(self, busy: BusyTime, *, clock: Clock) -> None:
+        self._busy = busy
+        self._clock = clock
         self.share = 0.0
         """0 for none, to 1."""
 
@@ -35,22 +62,13 @@ class Pressure:
 
     async def run(self) -> None:
         """Measures until cancelled."""
-        busy_s, at_s = self._busy_s(), self._clock()
+        busy_s, at_s = self._busy.seconds(), self._clock()
         while True:
             await asyncio.sleep(TICK_S)
-            before, busy_s = busy_s, self._busy_s()
+            before, busy_s = busy_s, self._busy.seconds()
             began_s, at_s = at_s, self._clock()
             busy = (busy_s - before) / max(at_s - began_s, 1e-6)
             self.share = min(1.0, max(0.0, (busy - FROM) / (FULL - FROM)))
 
     def close(self) -> None:
-        if self._stats is not None:
-            os.close(self._stats)
-            self._stats = None
-
-    def _busy_s(self) -> float:
-        """Seconds that this thread ran, or was kept from running by others."""
-        if self._stats is None:
-            return time.thread_time()
-        ran_ns, waited_ns, _ = os.pread(self._stats, 128, 0).split()
-        return (int(ran_ns) + int(waited_ns)) / 1e9
+        self._busy.close()
