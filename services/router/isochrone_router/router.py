@@ -27,7 +27,7 @@ from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
-from isochrone_router.pressure import Pressure, ThreadBusyTime
+from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.servicer import Servicer
 from isochrone_router.status import RouterStatus
 
@@ -49,6 +49,7 @@ class Router:
         index: int = 0,
         clock: Clock = monotonic,
         dial: Dial = dial,
+        busy: BusyTime | None = None,
     ) -> None:
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
@@ -59,7 +60,7 @@ class Router:
         self._clock = clock
         self.flights = Flights(settings.limits)
         self._registry = broker.registry() if broker else None
-        self._pressure = Pressure(ThreadBusyTime(), clock=clock)
+        self._pressure = Pressure(busy or ThreadBusyTime(), clock=clock)
         self.gate = LaneGate(
             broker.router_lanes if broker else None,
             on_change=self._gate_changed,
