@@ -137,6 +137,7 @@ class Router:
         try:
             self.admin_address = await self._admin.start(self.admin_address)
         except OSError as error:
+            await self.close()
             raise ConfigError(f"router.admin: can't listen on {self.admin_address}: {error}") from error
 
     async def join(self) -> None:
