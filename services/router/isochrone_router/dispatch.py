@@ -143,9 +143,8 @@ class Dispatcher:
                 link.cancel(job)
                 continue
             if flight.in_lane:
-                self._gate.left(flight.lane)
                 self._suspects.claimed(flight)
-                flight.member = b""
+                self._left_lane(flight)
                 flight.holders.append(link)
                 link.given += 1
             elif not flight.holders or flight.holders[-1] is not link:
@@ -166,9 +165,7 @@ class Dispatcher:
                 flight.holders.remove(link)
                 link.given -= 1
             elif flight.in_lane:
-                self._gate.left(flight.lane)
-                self._suspects.forget(flight)
-                flight.member = b""
+                self._left_lane(flight)
             ledger = flight.ledger
             ledger.claimed_s = reply.claimed_us / 1e6
             ledger.started_s = done.started_us / 1e6
@@ -237,9 +234,14 @@ class Dispatcher:
         if not flight.claimed and not flight.answered.done() and flight.holders and flight.holders[-1] is link:
             self._resend(flight, lost=None, avoid=link)
 
-    def _lost_in_lane(self, flight: Flight) -> None:
+    def _left_lane(self, flight: Flight) -> None:
+        """The job no longer waits in its lane: a node has it, or had it."""
         self._gate.left(flight.lane)
+        self._suspects.forget(flight)
         flight.member = b""
+
+    def _lost_in_lane(self, flight: Flight) -> None:
+        self._left_lane(flight)
         self._resend(flight, lost=None)  # its claim may yet come, if only late
 
     def _resend(
