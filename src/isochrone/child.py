@@ -63,6 +63,8 @@ class Child:
         """Where it serves, as it said itself: "127.0.0.1:50051", "unix:/tmp/…"."""
         self.admin = ""
         """Where its admin HTTP is, "127.0.0.1:8080"; empty if it has none."""
+        self.api = ""
+        """Where a node serves its own API."""
         self.starts = 0
         """How often it was started."""
         self.stopping = False
@@ -174,7 +176,8 @@ class Child:
             return
         try:
             said = json.loads(line)
-            self.address, self.admin = str(said["listen"]), str(said.get("admin") or "")
+            self.address = str(said["listen"])
+            self.admin, self.api = str(said.get("admin") or ""), str(said.get("api") or "")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StackError(f"{self.name} announced {line!r}: not a JSON object with 'listen'") from None
 

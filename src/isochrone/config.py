@@ -135,8 +135,11 @@ class NodeConfig(_Section):
     replicas: int = Field(default=1, ge=1, le=256)
     device: str = Field(default="cpu", pattern=r"^[a-z0-9-]+$")
     listen: Address | None = None
-    """Where it serves; unset: a Unix socket under `isochrone up`, else 127.0.0.1 and a free port.
+    """Where routers link to it; unset: a Unix socket under `isochrone up`, else 127.0.0.1 and a free port.
     With replicas, each takes the next port."""
+    api: Address | None = None
+    """Where it serves its models' own API, health and reflection over gRPC; unset: beside `listen`, on a socket
+    with `.api` at its end or a free port. With replicas, each takes the next port."""
     advertise: Address | None = None
     """The address that routers dial, where it differs from `listen`."""
     drain_s: float = Field(default=10, gt=0, le=600)

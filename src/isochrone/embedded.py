@@ -41,7 +41,7 @@ def bundled_redis_server() -> Path | None:
 def private_folder() -> Path:
     """A new folder for this user alone (0700) whose path is short enough for Unix sockets in it."""
     folder = Path(tempfile.mkdtemp(prefix="isochrone-"))
-    if fits_a_socket(folder / ("x" * 63 + ".sock")):
+    if fits_a_socket(folder / ("x" * 63 + ".sock.api")):
         return folder
     folder.rmdir()
     return Path(tempfile.mkdtemp(prefix="isochrone-", dir="/tmp"))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isochrone.v1 import budget_pb2
 
-_STAGES = (
-    budget_pb2.STAGE_ADMIT,
-    budget_pb2.STAGE_QUEUE,
-    budget_pb2.STAGE_BATCH_WAIT,
-    budget_pb2.STAGE_COMPUTE,
-    budget_pb2.STAGE_LINK,
-    budget_pb2.STAGE_ANSWER,
-)
+_NAMES = {number: name.removeprefix("STAGE_").lower() for name, number in budget_pb2.Stage.items()}
+
+
+def stages(report: budget_pb2.BudgetReport) -> Iterator[tuple[str, int]]:
+    """The stages in their order, by name ("batch_wait"), each with the microseconds it took. One that only a newer
+    router knows keeps its number ("stage_17")."""
+    for stage, spent_us in enumerate(report.stage_us, 1):
+        yield _NAMES.get(stage, f"stage_{stage}"), spent_us
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Ledger:
 
     received_s: float
     objective_s: float
-    """How long it may take, from when it was received."""
+    """How long it may take, from when it was received. Neither is more than an hour."""
     deadline_s: float
     submitted_s: float = 0.0
     claimed_s: float = 0.0
@@ -44,26 +45,26 @@ class Ledger:
 
     def report(self, now_s: float) -> budget_pb2.BudgetReport:
         """What the answer carries when it leaves now. On every answer's way, so it is written to be quick."""
-        before_us = received_us = _us(self.received_s)
-        now_us = _us(now_s)
-        total_us = min(now_us - received_us, _MOST_US)
-        objective_us = min(_us(self.objective_s), _MOST_US)
-        stages = []
-        moments = (self.submitted_s, self.claimed_s, self.started_s, self.computed_s, self.replied_s, now_s)
-        for stage, moment_s in zip(_STAGES, moments, strict=True):
-            moment_us = _us(moment_s)
+        before_us = received_us = int(self.received_s * 1e6)
+        now_us = int(now_s * 1e6)
+        stage_us = []
+        for moment_s in (self.submitted_s, self.claimed_s, self.started_s, self.computed_s, self.replied_s):
+            moment_us = int(moment_s * 1e6)
             if not moment_us or moment_us > now_us:
                 moment_us = now_us
             elif moment_us < before_us:
                 moment_us = before_us
-            stages.append(_spent(stage=stage, spent_us=min(moment_us - before_us, _MOST_US)))
+            stage_us.append(moment_us - before_us)
             before_us = moment_us
-        return budget_pb2.BudgetReport(
+        stage_us.append(now_us - before_us)
+        total_us = now_us - received_us
+        objective_us = int(self.objective_s * 1e6)
+        return _report(
             objective_us=objective_us,
-            deadline_us=min(_us(self.deadline_s), _MOST_US),
+            deadline_us=int(self.deadline_s * 1e6),
             total_us=total_us,
             missed=total_us > objective_us,
-            stages=stages,
+            stage_us=stage_us,
             lane=self.lane,
             node=self.node,
             attempts=self.attempts,
@@ -73,9 +74,4 @@ class Ledger:
         )
 
 
-_spent = budget_pb2.StageSpent
-_MOST_US = 2**32 - 1
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1e6)
+_report = budget_pb2.BudgetReport

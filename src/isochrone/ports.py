@@ -16,6 +16,12 @@ def nth(address: str, index: int) -> str:
     return address if port == "0" else f"{host}:{int(port) + index}"
 
 
+def beside(address: str) -> str:
+    """Where a node that serves links at `address` has its own API, unless it is told: a socket next to that one, or
+    a free port of the same host."""
+    return f"{address}.api" if address.startswith("unix:") else f"{address.rpartition(':')[0]}:0"
+
+
 def dialable(address: str) -> str:
     """The address as a client on this machine dials it: what listens everywhere is on the loopback too."""
     host, _, port = address.rpartition(":")

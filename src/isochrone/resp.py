@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -19,22 +18,13 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import parse_url
 
+from isochrone import sockets
 from isochrone.config import RedisConfig
 from isochrone.errors import ConfigError
 
 Command = tuple[str | int | float | bytes | memoryview, ...]
 
 _NOTHING = object()
-
-KEEP_ALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *(
-        (socket.IPPROTO_TCP, getattr(socket, option), value)
-        for option, value in {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}.items()
-        if hasattr(socket, option)  # as on Linux
-    ),
-]
-"""A connection over TCP is lost some ten seconds after its other end has vanished."""
 
 
 class RedisLost(ConnectionError):
@@ -164,11 +154,8 @@ class RespConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("socket")
-        if peer is not None and peer.family != socket.AF_UNIX:
-            # Who waits for a job sends nothing, and would wait for ever on a Redis whose machine is gone.
-            for option in KEEP_ALIVE:
-                peer.setsockopt(*option)
+        # Who waits for a job sends nothing, and would wait for ever on a Redis whose machine is gone.
+        sockets.notice_silence(transport)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)

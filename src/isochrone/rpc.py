@@ -171,3 +171,11 @@ def server_options(*, largest_bytes: int) -> tuple[tuple[str, Any], ...]:
         ("grpc.max_receive_message_length", limit),
         ("grpc.max_send_message_length", -1),
     )
+
+
+def bind(server: grpc.aio.Server, listen: str) -> str:
+    """Binds the server; gives the address with the port that was really taken."""
+    port = server.add_insecure_port(listen)
+    if listen.startswith("unix:"):
+        return listen
+    return f"{listen.rpartition(':')[0]}:{port}"

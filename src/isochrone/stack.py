@@ -186,11 +186,13 @@ class Stack:
         previous = self._watchers.pop(child.name, None)
         if previous is not None:
             previous.cancel()
-        _forget_socket(child.address)  # of a life that was killed
+        for address in (child.address, child.api):
+            _forget_socket(address)  # of a life that was killed
         await child.start(timeout_s=self._ready_s)
         self._watchers[child.name] = asyncio.create_task(self._watch(child), name=f"watch {child.name}")
         admin = f", admin on http://{child.admin}" if child.admin else ""
-        self._say(f"{child.name} is ready on {child.address}{admin} (pid {child.pid})")
+        api = f", its own API on {child.api}" if child.api else ""
+        self._say(f"{child.name} is ready on {child.address}{admin}{api} (pid {child.pid})")
 
     async def _watch(self, child: Child) -> None:
         code = await child.wait()
@@ -257,6 +259,8 @@ def taken_addresses(config: MeshConfig) -> list[tuple[str, str]]:
     for group, node in config.nodes.items():
         if node.listen:
             wanted += [(f"nodes.{group}.listen", ports.nth(node.listen, k)) for k in range(node.replicas)]
+        if node.api:
+            wanted += [(f"nodes.{group}.api", ports.nth(node.api, k)) for k in range(node.replicas)]
     return [(key, address) for key, address in wanted if ports.is_taken(address)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +17,9 @@ DURATION_BUCKETS_S = (
 """Upper bounds; fine around 15 ms, where a ranking's objective lies."""
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 WINDOW_S = 15.0
+
+
+STAGES = tuple(name.removeprefix("STAGE_").lower() for name, number in budget_pb2.Stage.items() if number)
 
 
 class Histogram:
@@ -59,19 +62,25 @@ class RouteStats:
     """One route, since the process started and over the last 15 to 30 seconds."""
 
     clock: Clock
-    durations: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
     outcomes: Counter[str] = field(default_factory=Counter)
     """Answers by gRPC code, "OK" among them."""
     met: int = 0
     """Answered OK within the objective."""
-    stages_us: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    stage_us: list[int] = field(default_factory=lambda: [0] * len(STAGES))
+    """By stage, in the order of STAGES."""
     attempts: Counter[int] = field(default_factory=Counter)
     batch_jobs: Histogram = field(default_factory=lambda: Histogram(SIZE_BUCKETS))
+    _past: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
+    """Older than `_now`."""
     _now: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
     _before: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
     _met: list[int] = field(default_factory=lambda: [0, 0])
     _asked: list[int] = field(default_factory=lambda: [0, 0])
     _turned_s: float = -1.0
+
+    @property
+    def durations(self) -> Histogram:
+        return self._past.plus(self._now)
 
     @property
     def requests(self) -> int:
@@ -84,14 +93,13 @@ class RouteStats:
         self._asked[0] += 1
         if report is None:
             return
-        seconds = report.total_us / 1e6
-        self.durations.observe(seconds)
-        self._now.observe(seconds)
-        for stage in report.stages:
-            self.stages_us[stage.stage] += stage.spent_us
+        self._now.observe(report.total_us / 1e6)
+        for stage, spent_us in enumerate(report.stage_us):
+            self.stage_us[stage] += spent_us
         self.attempts[report.attempts] += 1
-        if report.batch.jobs:
-            self.batch_jobs.observe(report.batch.jobs)
+        batch_jobs = report.batch.jobs
+        if batch_jobs:
+            self.batch_jobs.observe(batch_jobs)
         if code == "OK" and not report.missed:
             self.met += 1
             self._met[0] += 1
@@ -115,11 +123,11 @@ class RouteStats:
         age_s = now_s - self._turned_s if self._turned_s >= 0 else 2 * WINDOW_S
         if age_s < WINDOW_S:
             return
-        fresh = Histogram(DURATION_BUCKETS_S)
+        self._past = self.durations
         self._before = self._now if age_s < 2 * WINDOW_S else Histogram(DURATION_BUCKETS_S)
         self._met = [0, self._met[0] if age_s < 2 * WINDOW_S else 0]
         self._asked = [0, self._asked[0] if age_s < 2 * WINDOW_S else 0]
-        self._now = fresh
+        self._now = Histogram(DURATION_BUCKETS_S)
         self._turned_s = now_s
 
 

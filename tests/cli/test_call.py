@@ -29,7 +29,7 @@ from isochrone.errors import (
 )
 from isochrone.status import CODES, to_status
 from isochrone.v1 import recsys_pb2
-from isochrone.v1.budget_pb2 import BudgetReport, Stage
+from isochrone.v1.budget_pb2 import BudgetReport
 
 
 class Shop(grpc.GenericRpcHandler):
@@ -50,7 +50,7 @@ class Shop(grpc.GenericRpcHandler):
     def rank(self, request: recsys_pb2.RankRequest, context: grpc.ServicerContext) -> recsys_pb2.RankResponse:
         self.metadata, self.left_s = dict(context.invocation_metadata()), context.time_remaining()
         report = BudgetReport(objective_us=15_000, deadline_us=100_000, total_us=1_000, node="n-0")
-        report.stages.add(stage=Stage.STAGE_COMPUTE, spent_us=1_000)
+        report.stage_us.extend((0, 0, 0, 1_000))
         trailers: list[tuple[str, bytes | str]] = [("isochrone-budget-bin", report.SerializeToString())]
         if self.trouble is not None:
             trailers.append(("grpc-status-details-bin", to_status(self.trouble).SerializeToString()))

@@ -11,7 +11,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from isochrone import telemetry as t
-from isochrone.v1 import budget_pb2
 from isochrone_router.status import RouterStatus
 
 
@@ -80,9 +79,8 @@ class _Numbers(Collector):
             for code, count in stats.outcomes.items():
                 requests.add_metric([route, code], count)
             met.add_metric([route], stats.met)
-            for stage, spent_us in stats.stages_us.items():
-                name = budget_pb2.Stage.Name(stage).removeprefix("STAGE_").lower()
-                stages.add_metric([route, name], spent_us / 1e6)
+            for stage, spent_us in zip(t.STAGES, stats.stage_us, strict=True):
+                stages.add_metric([route, stage], spent_us / 1e6)
             for number, count in stats.attempts.items():
                 attempts.add_metric([route, str(number)], count)
             durations.add_metric([route], *_buckets(stats.durations))

@@ -16,9 +16,8 @@ from isochrone.errors import ConfigError
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
-from isochrone.node.node import bind
 from isochrone.ports import nth
-from isochrone.rpc import Health, UnaryEdge, add_reflection, server_options
+from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, server_options
 from isochrone.v1 import link_pb2
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from isochrone.v1.budget_pb2 import BudgetReport, Stage
+from isochrone.ledger import stages
+from isochrone.v1.budget_pb2 import BudgetReport
 
 _LABEL, _FIGURES = 12, 20
 _MAX_BAR = 80
@@ -43,9 +44,9 @@ class Bar:
 def bars(report: BudgetReport) -> list[Bar]:
     """The stages one after the other, as they happened; one that a newer router knows keeps its number."""
     found, at_us = [], 0
-    for spent in report.stages:
-        found.append(Bar(_stage_name(spent.stage), at_us, spent.spent_us))
-        at_us += spent.spent_us
+    for stage, spent_us in stages(report):
+        found.append(Bar(stage.replace("_", " "), at_us, spent_us))
+        at_us += spent_us
     return found
 
 
@@ -121,9 +122,3 @@ def _footer(report: BudgetReport) -> Text:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _stage_name(stage: int) -> str:
-    """STAGE_BATCH_WAIT as "batch wait"."""
-    name = Stage.Name(stage) if stage in Stage.values() else f"stage {stage}"
-    return name.removeprefix("STAGE_").lower().replace("_", " ")

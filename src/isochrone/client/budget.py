@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
+from isochrone.ledger import stages
 from isochrone.v1 import budget_pb2
 
 
@@ -38,17 +39,13 @@ class Budget:
 
     @classmethod
     def from_report(cls, report: budget_pb2.BudgetReport) -> Budget:
-        """The report in milliseconds; a stage that occurs twice (a second attempt) counts as one."""
-        stages: dict[str, float] = {}
-        for spent in report.stages:
-            name = _stage_name(spent.stage)
-            stages[name] = stages.get(name, 0.0) + spent.spent_us / 1e3
+        """The report in milliseconds."""
         return cls(
             objective_ms=report.objective_us / 1e3,
             deadline_ms=report.deadline_us / 1e3,
             total_ms=report.total_us / 1e3,
             missed=report.missed,
-            stages=MappingProxyType(stages),
+            stages=MappingProxyType({stage: spent_us / 1e3 for stage, spent_us in stages(report)}),
             lane=report.lane,
             node=report.node,
             attempts=report.attempts,
@@ -70,11 +67,3 @@ class Budget:
             return cls.from_report(budget_pb2.BudgetReport.FromString(data))
         except DecodeError:
             return None
-
-
-def _stage_name(stage: int) -> str:
-    """ "STAGE_BATCH_WAIT" as "batch_wait"; a stage of a newer router keeps its number."""
-    try:
-        return budget_pb2.Stage.Name(stage).removeprefix("STAGE_").lower()
-    except ValueError:
-        return f"stage_{stage}"

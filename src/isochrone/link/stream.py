@@ -1,33 +1,59 @@
-"""The stream beneath a link: what both ends need of one, and how gRPC provides it."""
+"""The stream beneath a link: length-prefixed protobuf messages over a TCP or Unix connection of its own.
+
+Each message goes out behind its size as four bytes, big end first. Why this is no gRPC stream, and what that
+saves: docs/decisions/006-links-on-sockets.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import enum
+import logging
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
-import grpc
+from google.protobuf.message import DecodeError, Message
 
+from isochrone import sockets
 from isochrone.v1 import link_pb2
 
-SERVICE, METHOD = "isochrone.v1.Link", "Open"
-PATH = f"/{SERVICE}/{METHOD}"
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_In_co = TypeVar("_In_co", covariant=True)
+_Out_contra = TypeVar("_Out_contra", contravariant=True)
+_M = TypeVar("_M", bound=Message)
 
-EOF = cast(Any, grpc.aio).EOF
+log = logging.getLogger(__name__)
+
+CONNECT_S = 5.0
+FIRST_BYTES = 64 * 1024
+"""The most that a Hello or Welcome has. Who speaks something else here, HTTP/2 say, exceeds it at once."""
+MESSAGE_BYTES = 2**29
+UNREAD_BYTES = 2**22
+"""Past so many bytes that came and weren't read, the other end is kept from sending more."""
+
+_SIZE = struct.Struct(">I")
+
+
+class _Eof(enum.Enum):
+    EOF = enum.auto()
+
+
+EOF: Final = cast(Any, _Eof.EOF)
 """What a read gives when the other end has finished."""
 
-_In = TypeVar("_In", covariant=True)
-_Out = TypeVar("_Out", contravariant=True)
 
+class FrameStream(Protocol[_In_co, _Out_contra]):
+    """One end of an open stream."""
 
-class FrameStream(Protocol[_In, _Out]):
-    """One end of an open stream. gRPC's own call objects are such ends, with nothing in between."""
+    async def read(self) -> _In_co:
+        """The next message, or EOF. Raises LinkBroken."""
 
-    async def read(self) -> _In:
-        """The next message, or EOF."""
-
-    async def write(self, message: _Out, /) -> None:
-        """Sends a message; waits while the other end is slow to take them."""
+    async def write(self, message: _Out_contra, /) -> None:
+        """Sends a message; waits while the other end is slow to take them. Raises LinkBroken."""
 
 
 RouterEnd = FrameStream[link_pb2.NodeFrames, link_pb2.RouterFrames]
@@ -41,28 +67,185 @@ class LinkBroken(ConnectionError):
 Dial = Callable[[str], AbstractAsyncContextManager[RouterEnd]]
 """Opens the router's end of a stream to the node at an address. Raises LinkBroken, then and while it is used."""
 
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.use_local_subchannel_pool", 1),  # a dial of ours is a new connection, not somebody's backoff
-    ("grpc.enable_retries", 0),
-    # A connection that a network has silently swallowed is given up, and dialled anew.
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
+
+class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
+    """A FrameStream on a connection."""
+
+    def __init__(self, parse: Callable[[bytes], _In]) -> None:
+        self._parse = parse
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._arrived: deque[tuple[int, _In]] = deque()
+        self._unread_bytes = 0
+        self._part = bytearray()
+        self._most_bytes = FIRST_BYTES
+        self._ended: LinkBroken | _Eof | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<MessageStream {'open' if self._ended is None else 'ended'}, {len(self._arrived)} unread>"
+
+    async def read(self) -> _In:
+        while not self._arrived:
+            if isinstance(self._ended, LinkBroken):
+                raise self._ended
+            if self._ended is not None:
+                return cast(_In, EOF)
+            self._reader = self._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        size, message = self._arrived.popleft()
+        if self._unread_bytes > UNREAD_BYTES >= self._unread_bytes - size and self._transport is not None:
+            self._transport.resume_reading()
+        self._unread_bytes -= size
+        return message
+
+    async def write(self, message: _Out, /) -> None:
+        if self._transport is None or self._ended is not None:
+            raise self._ended if isinstance(self._ended, LinkBroken) else LinkBroken("the other end is gone")
+        data = cast(Message, message).SerializeToString()
+        self._transport.write(_SIZE.pack(len(data)) + data)
+        if self._room is not None:
+            await asyncio.shield(self._room)
+
+    def close(self) -> None:
+        """Ends the stream once what was written has left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        sockets.notice_silence(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._part:
+            self._part += data
+            data = bytes(self._part) if len(self._part) >= self._wanted_bytes() else b""
+        at, end = 0, len(data)
+        while end - at >= _SIZE.size:
+            (size,) = _SIZE.unpack_from(data, at)
+            if size > self._most_bytes:
+                return self._break(f"a message of {size} bytes: no link, or not one of ours")
+            if end - at - _SIZE.size < size:
+                break
+            at += _SIZE.size
+            try:
+                message = self._parse(data[at : at + size])
+            except DecodeError as error:
+                return self._break(f"unreadable: {error}")
+            at += size
+            self._most_bytes = MESSAGE_BYTES
+            self._take(size, message)
+        if data:
+            self._part = bytearray(data[at:])
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._ended is None:
+            self._ended = LinkBroken(str(exc)) if exc is not None else _Eof.EOF
+        for waiting in (self._reader, self._room):
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._room = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    def _take(self, size: int, message: _In) -> None:
+        self._arrived.append((size, message))
+        if self._unread_bytes <= UNREAD_BYTES < self._unread_bytes + size and self._transport is not None:
+            self._transport.pause_reading()
+        self._unread_bytes += size
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _wanted_bytes(self) -> int:
+        """How much has to be there before the message that came in part can be read."""
+        if len(self._part) < _SIZE.size:
+            return _SIZE.size
+        return _SIZE.size + min(int(_SIZE.unpack_from(self._part)[0]), self._most_bytes)
+
+    def _break(self, why: str) -> None:
+        self._ended = LinkBroken(why)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _dialled() -> MessageStream[link_pb2.NodeFrames, link_pb2.RouterFrames]:
+    return MessageStream(link_pb2.NodeFrames.FromString)
 
 
 @asynccontextmanager
 async def dial(address: str) -> AsyncIterator[RouterEnd]:
-    """A Dial over gRPC, with a connection of its own."""
+    """A Dial over a connection of its own."""
     try:
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-            open_link: Any = channel.stream_stream(
-                PATH,
-                request_serializer=link_pb2.RouterFrames.SerializeToString,
-                response_deserializer=link_pb2.NodeFrames.FromString,
-            )
-            yield open_link()
-    except grpc.aio.AioRpcError as error:
-        raise LinkBroken(error.details()) from error
+        async with asyncio.timeout(CONNECT_S):
+            stream = await sockets.connect(address, _dialled)
+    except (OSError, TimeoutError) as error:
+        raise LinkBroken(f"{address}: {str(error) or 'no connection in time'}") from error
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+class LinkServer:
+    """Listens for routers; each one that dials is served by `serve` until that returns."""
+
+    def __init__(self, serve: Callable[[NodeEnd], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(self, listen: str) -> str:
+        """Gives the address with the port that was really taken. Raises OSError where it can't be had."""
+        self._server = await sockets.serve(listen, self._new_stream)
+        return sockets.bound(self._server, listen)
+
+    async def close(self) -> None:
+        """Takes no more routers, and leaves those that are linked."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _new_stream(self) -> _Accepted:
+        return _Accepted(self._accepted)
+
+    def _accepted(self, stream: _Accepted) -> None:
+        task = asyncio.create_task(self._serve_one(stream), name="serve a link")
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve_one(self, stream: _Accepted) -> None:
+        try:
+            await self._serve(stream)
+        except LinkBroken as error:
+            log.debug("a link broke: %s", error)
+        finally:
+            stream.close()
+
+
+class _Accepted(MessageStream[link_pb2.RouterFrames, link_pb2.NodeFrames]):
+    """The node's end; it says when it is there."""
+
+    def __init__(self, made: Callable[[_Accepted], None]) -> None:
+        super().__init__(link_pb2.RouterFrames.FromString)
+        self._made = made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._made(self)

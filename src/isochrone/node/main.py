@@ -24,7 +24,7 @@ def main(service: str, make_models: MakeModels) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the mesh's YAML file")
     parser.add_argument("--node", required=True, help="which of the file's node groups this is")
     parser.add_argument("--index", type=int, default=0, help="which replica of the group")
-    parser.add_argument("--listen", help="address to serve on, in place of the file's")
+    parser.add_argument("--listen", help="address at which routers link to it, in place of the file's")
     parser.add_argument("--ready-fd", type=int, help="file descriptor that gets a line of JSON once it serves")
     arguments = parser.parse_args()
 
@@ -35,6 +35,7 @@ def main(service: str, make_models: MakeModels) -> None:
             known = ", ".join(config.nodes) or "none"
             raise ConfigError(f"{arguments.config}: nodes.{arguments.node}: no such group; there is {known}")
         listen = arguments.listen or nth(group.listen or "127.0.0.1:0", arguments.index)
+        api = nth(group.api, arguments.index) if group.api else None
         advertise = nth(group.advertise, arguments.index) if group.advertise else None
         node = Node(
             make_models(config, group),
@@ -42,11 +43,12 @@ def main(service: str, make_models: MakeModels) -> None:
             mesh=config.mesh,
             device=group.device,
             listen=listen,
+            api=api,
             advertise=advertise,
             broker=RedisBroker.of(config.redis, mesh=config.mesh),
         )
         await node.start()
-        ready({"listen": node.address})
+        ready({"listen": node.address, "api": node.api_address})
         await run_until_signalled(node, group.drain_s)
 
     run_process(serve, log_format=lambda: load_config(arguments.config).log, ready_fd=arguments.ready_fd)

@@ -12,10 +12,10 @@ import grpc
 
 from isochrone.broker import Broker
 from isochrone.deadline import Clock, monotonic
-from isochrone.errors import InvalidRequest
+from isochrone.errors import ConfigError
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
-from isochrone.link.stream import EOF, METHOD, SERVICE, NodeEnd
+from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
 from isochrone.model import Model
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
@@ -24,8 +24,9 @@ from isochrone.node.loop import NodeLoop
 from isochrone.node.membership import Membership
 from isochrone.node.own_api import OwnApi
 from isochrone.node.served import Served
+from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
-from isochrone.rpc import Health, UnaryEdge, add_reflection, fail, server_options
+from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, server_options
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Node:
         mesh: str,
         device: str,
         listen: str,
+        api: str | None = None,
         advertise: str | None = None,
         broker: Broker | None = None,
         clock: Clock = monotonic,
@@ -49,9 +51,11 @@ class Node:
         self.name = name
         self.boot = secrets.randbits(63)
         self.address = listen
+        """Where routers link to it."""
+        self.api_address = api or beside(listen)
+        """Where it serves its own API."""
         self._models = models
         self._mesh = mesh
-        self._listen = listen
         self._advertise = advertise
         self._broker = broker
         self._clock = clock
@@ -59,6 +63,7 @@ class Node:
         self._device = Device(device, clock=clock)
         self._served: dict[str, Served] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._links = LinkServer(self.open_link)
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
         self._registry: Registry | None = None
@@ -152,6 +157,7 @@ class Node:
 
     async def close(self) -> None:
         """Stops at once."""
+        await self._links.close()
         if self._server is not None:
             await self._server.stop(0)
         for task in self._tasks:
@@ -189,28 +195,23 @@ class Node:
         routes = {route for served in self._served.values() for route in served.routes}
         own_api = OwnApi(self._served, self._intake, boot=self.boot, name=self.name, clock=self._clock)
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=0))
-        link = grpc.stream_stream_rpc_method_handler(
-            self._open_link,
-            request_deserializer=link_pb2.RouterFrames.FromString,
-            response_serializer=link_pb2.NodeFrames.SerializeToString,
-        )
-        handlers = [
-            grpc.method_handlers_generic_handler(SERVICE, {METHOD: link}),
-            *UnaryEdge(own_api.serve, clock=self._clock).handlers(routes),
-        ]
-        server.add_generic_rpc_handlers(tuple(handlers))
+        server.add_generic_rpc_handlers(tuple(UnaryEdge(own_api.serve, clock=self._clock).handlers(routes)))
         health = Health(routes)
         health.add_to(server)
         add_reflection(server, routes)
-        self.address = bind(server, self._listen)
+        self.api_address = bind(server, self.api_address)
         await server.start()
         await health.show(lambda route: True)
+        try:
+            self.address = await self._links.start(self.address)
+        except OSError as error:
+            raise ConfigError(f"can't listen at {self.address}: {error.strerror or error}") from error
 
     async def open_link(self, stream: NodeEnd) -> None:
-        """Greets a router, then serves its link until that ends. Raises InvalidRequest where it says no Hello."""
+        """Greets a router, then serves its link until that ends. Raises LinkBroken where it says no Hello."""
         first = await stream.read()
         if first is EOF or not first.HasField("hello"):
-            raise InvalidRequest.of("hello", "should be in the first frame")
+            raise LinkBroken("the first message has no Hello")
         hello = first.hello
         welcome = self._welcome(hello)
         await stream.write(link_pb2.NodeFrames(welcome=welcome))
@@ -229,13 +230,6 @@ class Node:
             self._membership.check_soon()
         log.info("router %s is linked", link.name)
         await link.run(stream, after=second)
-
-    async def _open_link(self, _: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """The Link.Open method."""
-        try:
-            await self.open_link(context)
-        except InvalidRequest as error:
-            fail(context, error)
 
     def _welcome(self, hello: link_pb2.Hello) -> link_pb2.Welcome:
         if hello.mesh != self._mesh:
@@ -261,11 +255,3 @@ class Node:
 
     def _start_task(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
-
-
-def bind(server: grpc.aio.Server, listen: str) -> str:
-    """Binds the server; gives the address with the port that was really taken."""
-    port = server.add_insecure_port(listen)
-    if listen.startswith("unix:"):
-        return listen
-    return f"{listen.rpartition(':')[0]}:{port}"

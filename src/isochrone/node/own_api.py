@@ -17,6 +17,8 @@ from isochrone.v1 import budget_pb2
 
 DEADLINE_S = 60.0
 """For callers that set none."""
+LONGEST_S = 3600.0
+"""The longest that a BudgetReport can tell of, to the hour."""
 
 
 class LocalCaller:
@@ -67,10 +69,11 @@ class OwnApi:
         raise UnknownVariant(f"no variant {call.variant!r} of {call.route} here; there is {known}")
 
     def _budget(self, call: Call, deadline_s: float, ran: Ran, outcome: Outcome) -> budget_pb2.BudgetReport:
+        left_s = min(deadline_s - call.received_s, LONGEST_S)
         ledger = Ledger(
             received_s=call.received_s,
-            objective_s=deadline_s - call.received_s,
-            deadline_s=deadline_s - call.received_s,
+            objective_s=left_s,
+            deadline_s=left_s,
             submitted_s=outcome.job.claimed_s,
             claimed_s=outcome.job.claimed_s,
             started_s=ran.started_s,

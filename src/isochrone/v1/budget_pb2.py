@@ -24,19 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/budget.proto\x12\x0cisochrone.v1\"B\n\nStageSpent\x12\"\n\x05stage\x18\x01 \x01(\x0e\x32\x13.isochrone.v1.Stage\x12\x10\n\x08spent_us\x18\x02 \x01(\r\"\x80\x02\n\x0c\x42udgetReport\x12\x14\n\x0cobjective_us\x18\x01 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\r\x12\x10\n\x08total_us\x18\x03 \x01(\r\x12\x0e\n\x06missed\x18\x04 \x01(\x08\x12(\n\x06stages\x18\x05 \x03(\x0b\x32\x18.isochrone.v1.StageSpent\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06\x64irect\x18\t \x01(\x08\x12&\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x17.isochrone.v1.BatchInfo\x12\r\n\x05units\x18\x0b \x01(\rJ\x04\x08\x0c\x10\x14\";\n\tBatchInfo\x12\x0c\n\x04jobs\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\x12\x11\n\tclosed_by\x18\x03 \x01(\t*\x8b\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_ADMIT\x10\x01\x12\x0f\n\x0bSTAGE_QUEUE\x10\x02\x12\x14\n\x10STAGE_BATCH_WAIT\x10\x03\x12\x11\n\rSTAGE_COMPUTE\x10\x04\x12\x0e\n\nSTAGE_LINK\x10\x05\x12\x10\n\x0cSTAGE_ANSWER\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/budget.proto\x12\x0cisochrone.v1\"\xe8\x01\n\x0c\x42udgetReport\x12\x14\n\x0cobjective_us\x18\x01 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\r\x12\x10\n\x08total_us\x18\x03 \x01(\r\x12\x0e\n\x06missed\x18\x04 \x01(\x08\x12\x10\n\x08stage_us\x18\x05 \x03(\r\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06\x64irect\x18\t \x01(\x08\x12&\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x17.isochrone.v1.BatchInfo\x12\r\n\x05units\x18\x0b \x01(\rJ\x04\x08\x0c\x10\x14\";\n\tBatchInfo\x12\x0c\n\x04jobs\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\x12\x11\n\tclosed_by\x18\x03 \x01(\t*\x8b\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_ADMIT\x10\x01\x12\x0f\n\x0bSTAGE_QUEUE\x10\x02\x12\x14\n\x10STAGE_BATCH_WAIT\x10\x03\x12\x11\n\rSTAGE_COMPUTE\x10\x04\x12\x0e\n\nSTAGE_LINK\x10\x05\x12\x10\n\x0cSTAGE_ANSWER\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isochrone.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGE']._serialized_start=432
-  _globals['_STAGE']._serialized_end=571
-  _globals['_STAGESPENT']._serialized_start=43
-  _globals['_STAGESPENT']._serialized_end=109
-  _globals['_BUDGETREPORT']._serialized_start=112
-  _globals['_BUDGETREPORT']._serialized_end=368
-  _globals['_BATCHINFO']._serialized_start=370
-  _globals['_BATCHINFO']._serialized_end=429
+  _globals['_STAGE']._serialized_start=340
+  _globals['_STAGE']._serialized_end=479
+  _globals['_BUDGETREPORT']._serialized_start=44
+  _globals['_BUDGETREPORT']._serialized_end=276
+  _globals['_BATCHINFO']._serialized_start=278
+  _globals['_BATCHINFO']._serialized_end=337
 # @@protoc_insertion_point(module_scope)

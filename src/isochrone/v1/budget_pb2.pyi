@@ -24,21 +24,13 @@ STAGE_COMPUTE: Stage
 STAGE_LINK: Stage
 STAGE_ANSWER: Stage
 
-class StageSpent(_message.Message):
-    __slots__ = ("stage", "spent_us")
-    STAGE_FIELD_NUMBER: _ClassVar[int]
-    SPENT_US_FIELD_NUMBER: _ClassVar[int]
-    stage: Stage
-    spent_us: int
-    def __init__(self, stage: _Optional[_Union[Stage, str]] = ..., spent_us: _Optional[int] = ...) -> None: ...
-
 class BudgetReport(_message.Message):
-    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stages", "lane", "node", "attempts", "direct", "batch", "units")
+    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units")
     OBJECTIVE_US_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
     MISSED_FIELD_NUMBER: _ClassVar[int]
-    STAGES_FIELD_NUMBER: _ClassVar[int]
+    STAGE_US_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -49,14 +41,14 @@ class BudgetReport(_message.Message):
     deadline_us: int
     total_us: int
     missed: bool
-    stages: _containers.RepeatedCompositeFieldContainer[StageSpent]
+    stage_us: _containers.RepeatedScalarFieldContainer[int]
     lane: str
     node: str
     attempts: int
     direct: bool
     batch: BatchInfo
     units: int
-    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageSpent, _Mapping]]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ...) -> None: ...
+    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ...) -> None: ...
 
 class BatchInfo(_message.Message):
     __slots__ = ("jobs", "units", "closed_by")

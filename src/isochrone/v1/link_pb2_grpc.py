@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from isochrone.v1 import link_pb2 as isochrone_dot_v1_dot_link__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -23,77 +22,3 @@ if _version_not_supported:
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
-
-
-class LinkStub:
-    """Missing associated documentation comment in .proto file."""
-
-    def __init__(self, channel):
-        """Constructor.
-
-        Args:
-            channel: A grpc.Channel.
-        """
-        self.Open = channel.stream_stream(
-                '/isochrone.v1.Link/Open',
-                request_serializer=isochrone_dot_v1_dot_link__pb2.RouterFrames.SerializeToString,
-                response_deserializer=isochrone_dot_v1_dot_link__pb2.NodeFrames.FromString,
-                _registered_method=True)
-
-
-class LinkServicer:
-    """Missing associated documentation comment in .proto file."""
-
-    def Open(self, request_iterator, context):
-        """A router opens it and says Hello first; the node answers Welcome first.
-        Every message carries all that was ready in one turn of the sender's loop.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-
-def add_LinkServicer_to_server(servicer, server):
-    rpc_method_handlers = {
-            'Open': grpc.stream_stream_rpc_method_handler(
-                    servicer.Open,
-                    request_deserializer=isochrone_dot_v1_dot_link__pb2.RouterFrames.FromString,
-                    response_serializer=isochrone_dot_v1_dot_link__pb2.NodeFrames.SerializeToString,
-            ),
-    }
-    generic_handler = grpc.method_handlers_generic_handler(
-            'isochrone.v1.Link', rpc_method_handlers)
-    server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('isochrone.v1.Link', rpc_method_handlers)
-
-
- # This class is part of an EXPERIMENTAL API.
-class Link:
-    """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def Open(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/isochrone.v1.Link/Open',
-            isochrone_dot_v1_dot_link__pb2.RouterFrames.SerializeToString,
-            isochrone_dot_v1_dot_link__pb2.NodeFrames.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
