@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from fakes import a_job
-from isochrone.errors import InvalidRequest
 from isochrone.link import version
 from isochrone.link.node_link import SILENT_S, LinkState, NodeLink
 from isochrone.link.router_link import PING_S, RouterLink
@@ -323,7 +322,7 @@ def test_a_router_that_does_not_belong_is_refused(said: dict[str, object], refus
 @virtual_time
 async def test_who_says_no_hello_is_shown_the_door() -> None:
     """As a caller who has mistaken the method."""
-    with pytest.raises(InvalidRequest, match="hello"):
+    with pytest.raises(LinkBroken, match="Hello"):
         await greet(link_pb2.RouterFrames(epoch=3))
 
 

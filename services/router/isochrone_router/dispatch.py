@@ -10,7 +10,6 @@ he has it. Whichever copy answers first is the answer; the others are cancelled 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,6 +24,7 @@ from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, LinkedNode, Links
+from isochrone_router.overdue import Overdue
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import Suspects
 
@@ -58,6 +58,7 @@ class Dispatcher:
         self._linger_s = linger_s
         self._clock = clock
         self._suspects = Suspects(gate, resend=self._lost_in_lane, clock=clock)
+        self._overdue = Overdue(flights, late=self._is_late, clock=clock)
         self._links: Links | None = None
         self.resent = 0
         """Second attempts made so far."""
@@ -136,7 +137,7 @@ class Dispatcher:
                     self._resend(flight, lost="its node is gone")
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
-        watched = []
+        for_s = 1.5 * finish_in_s + OVERDUE_S
         for job in jobs:
             flight = self._flights.get(job)
             if flight is None:
@@ -149,11 +150,7 @@ class Dispatcher:
                 link.given += 1
             elif not flight.holders or flight.holders[-1] is not link:
                 continue  # an earlier copy; a later one is under way elsewhere
-            flight.claimed = True
-            watched.append(flight)
-        if watched:
-            overdue_s = 1.5 * finish_in_s + OVERDUE_S
-            asyncio.get_running_loop().call_later(overdue_s, self._overdue, link, watched)
+            self._overdue.watch(flight, for_s=for_s)
 
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
         now_s = self._clock()
@@ -218,21 +215,15 @@ class Dispatcher:
         job.payload = flight.call.request
         flight.ledger.direct = True
         flight.ledger.submitted_s = flight.ledger.submitted_s or self._clock()
-        flight.claimed = False
         flight.holders.append(link)
         link.given += 1
         link.submit(job)
-        asyncio.get_running_loop().call_later(UNHEARD_S, self._unheard, link, flight)
+        self._overdue.watch(flight, for_s=UNHEARD_S)
 
-    def _overdue(self, link: NodeLink, flights: Iterable[Flight]) -> None:
-        """A node's own prediction has passed by a margin: what it hasn't answered goes to another, if there is one."""
-        for flight in flights:
-            if not flight.answered.done() and flight.holders and flight.holders[-1] is link:
-                self._resend(flight, lost=None, avoid=link)
-
-    def _unheard(self, link: NodeLink, flight: Flight) -> None:
-        if not flight.claimed and not flight.answered.done() and flight.holders and flight.holders[-1] is link:
-            self._resend(flight, lost=None, avoid=link)
+    def _is_late(self, flight: Flight) -> None:
+        """Its node's own prediction has passed by a margin, or the node hasn't said that it has it."""
+        if flight.holders:
+            self._resend(flight, lost=None, avoid=flight.holders[-1])
 
     def _left_lane(self, flight: Flight) -> None:
         """The job no longer waits in its lane: a node has it, or had it."""

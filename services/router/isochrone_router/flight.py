@@ -13,6 +13,8 @@ from isochrone.link.node_link import NodeLink
 from isochrone.rpc import Call
 from isochrone.v1 import link_pb2
 
+NEVER_S = float("inf")
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Flight:
@@ -34,8 +36,8 @@ class Flight:
     """Its bytes in the lane, while a copy of it may be there."""
     holders: list[NodeLink] = field(default_factory=list)
     """Nodes that were given it or have claimed it, the latest last."""
-    claimed: bool = False
-    """Whether its latest holder has said that it has it."""
+    overdue_at_s: float = NEVER_S
+    """When its latest holder should have answered it, or said that it has it."""
 
     def __repr__(self) -> str:
         """Never the request itself: it is somebody's."""
