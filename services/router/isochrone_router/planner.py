@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isochrone.errors import IsochroneError, Overloaded, Unavailable, UnknownVariant
 
@@ -35,8 +34,7 @@ class LaneFacts(Protocol):
         """The nodes of the lane that can be addressed over a link."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The decision: a lane, and the node to address where the lane itself can't be used."""
 
     lane: str

@@ -37,8 +37,7 @@ class StagedJob:
         return f"<StagedJob {self.key.job} of {self.key.owner:016x}, attempt {self.attempt}, {self.units} units>"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a job: its answer's bytes, or why there is none."""
 
     job: StagedJob
@@ -46,8 +45,7 @@ class Outcome:
     error: IsochroneError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A batch that ran, for the reports of its members. `jobs` 0: it never ran, its members were given up."""
 
     lane: str
