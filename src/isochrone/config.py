@@ -98,7 +98,7 @@ class RouterConfig(_Section):
     limits: LimitsConfig = LimitsConfig()
     answer_margin_ms: PositiveMs = 0.5
     """An answer leaves at least this long before the caller's deadline, more where the process is slow."""
-    linger_ms: float = Field(default=3.0, ge=0, le=50, allow_inf_nan=False)
+    linger_ms: float = Field(default=10.0, ge=0, le=50, allow_inf_nan=False)
     """While jobs of this router wait in a lane unclaimed, or it is short of CPU, the next wait so long for company,
     and at most a fifth of their objective. Otherwise a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
