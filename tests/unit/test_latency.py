@@ -46,8 +46,8 @@ def test_noise_averages_out(truth: Latency, seed: int) -> None:
 
 @given(truths, seeds, st.sampled_from(SIZES))
 def test_one_hiccup_moves_little(truth: Latency, seed: int, units: int) -> None:
-    """A batch that took a hundred times as long changes no prediction by more than a twentieth of what it, the batch
-    or one of the usual size was expected to take."""
+    """A batch that took a hundred times as long changes no prediction by more than a tenth of what it, the batch
+    or one of the usual size was expected to take: a fifth is as much as it counts, and the largest size has a lever."""
     dice = random.Random(seed)
     model = warm(truth, dice, noise=0.02)
     for _ in range(100):
@@ -56,7 +56,7 @@ def test_one_hiccup_moves_little(truth: Latency, seed: int, units: int) -> None:
     before = model.current
     model.observe(units, 100 * truth.of(units))
     for size in SIZES:
-        assert model.current.of(size) == pytest.approx(before.of(size), abs=0.05 * before.of(max(size, units, 64)))
+        assert model.current.of(size) == pytest.approx(before.of(size), abs=0.1 * before.of(max(size, units, 64)))
 
 
 @given(truths, seeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from google.rpc import code_pb2
 
@@ -24,6 +25,14 @@ from isochrone_router.planner import Plan, plan
 from isochrone_router.weights import Weights
 
 
+class Sla(NamedTuple):
+    """What a route promises, and where its requests may go."""
+
+    objective_s: float
+    deadline_s: float
+    lanes: tuple[str, ...]
+
+
 class Servicer:
     """Answers every route of the configuration."""
 
@@ -38,7 +47,9 @@ class Servicer:
         margin: AnswerMargin,
         clock: Clock,
     ) -> None:
-        self._routes = routes
+        self._slas = {
+            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.lanes) for name, route in routes.items()
+        }
         self._limits = config.limits
         self._boot = boot
         self._flights = flights
@@ -46,6 +57,7 @@ class Servicer:
         self._margin = margin
         self._clock = clock
         self._numbers = itertools.count(1)
+        self._loop = asyncio.get_running_loop()
         self._weights = Weights()
         self.stats = {route: RouteStats(clock) for route in routes}
         self.draining = False
@@ -58,7 +70,7 @@ class Servicer:
         except IsochroneError as error:
             stats.add(code_pb2.Code.Name(code_of(error)), None)
             raise
-        timer = asyncio.get_running_loop().call_at(flight.deadline_at_s - self._margin.margin_s, self._expire, flight)
+        timer = self._loop.call_at(flight.deadline_at_s - self._margin.margin_s, self._expire, flight)
         self._dispatcher.dispatch(flight, decision)
         try:
             payload = await flight.answered
@@ -79,30 +91,29 @@ class Servicer:
 
     def _admit(self, call: Call) -> tuple[Flight, Plan]:
         """The request with its budget and plan. Raises what it is refused with."""
-        route = self._routes[call.route]
+        objective_s, deadline_s, lanes = self._slas[call.route]
         if self.draining:
             raise Unavailable("this router is leaving; connect to another", reason="DRAINING")
         if len(call.request) > self._limits.request_bytes:
             raise InvalidRequest.of(
                 "request", f"has {len(call.request)} bytes; at most {self._limits.request_bytes} are taken"
             )
-        objective_s, deadline_s = route.objective_ms / 1e3, route.deadline_ms / 1e3
         if call.deadline_s is not None:
             deadline_s = min(deadline_s, call.deadline_s - call.received_s)
-        objective_s = min(objective_s, deadline_s)
+            objective_s = min(objective_s, deadline_s)
         if deadline_s <= self._margin.margin_s:
             raise DeadlineExceeded("the deadline had passed on arrival")
         refusal = self._flights.refusal(len(call.request), retry_after_s=objective_s)
         if refusal is not None:
             raise refusal
         decision = plan(
-            [self._dispatcher.views[lane] for lane in route.lanes],
+            [self._dispatcher.views[lane] for lane in lanes],
             variant=call.variant,
             lane_cap=self._limits.lane_jobs,
             retry_after_s=objective_s,
         )
         if isinstance(decision, Overloaded):
-            self._dispatcher.recount(route.lanes)
+            self._dispatcher.recount(lanes)
         if isinstance(decision, IsochroneError):
             raise decision
         objective_at_s, deadline_at_s = call.received_s + objective_s, call.received_s + deadline_s
@@ -123,7 +134,7 @@ class Servicer:
             job=job,
             objective_at_s=objective_at_s,
             deadline_at_s=deadline_at_s,
-            answered=asyncio.get_running_loop().create_future(),
+            answered=self._loop.create_future(),
         )
         return flight, decision
 

@@ -15,7 +15,7 @@ from isochrone.node.staging import Outcome, StagedJob
 
 log = logging.getLogger(__name__)
 
-INLINE_S = 0.0004
+INLINE_S = 0.0015
 """A batch expected to be done sooner runs on the event loop itself: a thread's hand-over would cost as much."""
 EXPIRED_BY_S = 0.001
 """No forward call starts with a job that has expired by more."""
