@@ -33,7 +33,6 @@ class Outbox(Generic[_F]):
         """Writes message after message, until cancelled or `write` raises."""
         while True:
             await self._ready.wait()
-            await asyncio.sleep(0)  # whoever woke in the same turn has something to add: a claim and its answer, say
             self._ready.clear()
             frames, self._frames = self._frames, self._new()
             await write(frames)

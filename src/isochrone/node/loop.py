@@ -88,12 +88,11 @@ class NodeLoop:
         expected_s = served.latency.current.of(units)
         self.busy_until_s = self._clock() + expected_s
         running = self._device.run(served.model, jobs, expected_s=expected_s)
-        if not running.done():
+        inline = running.done()
+        if not inline:
             await asyncio.wait((running,), timeout=max(0.0, expected_s - CLAIM_LEAD_S))
             if not running.done() and not self._leaving:
                 self._claimer.claim_ahead()
-        else:
-            await asyncio.sleep(0)  # it ran on the event loop: let the others have their turn
         outcomes, started_s, compute_s = await running
         if all(outcome.error is None for outcome in outcomes):
             served.ran(jobs=len(jobs), units=units, compute_s=compute_s)
@@ -108,6 +107,8 @@ class NodeLoop:
             ),
             outcomes,
         )
+        if inline:
+            await asyncio.sleep(0)  # let the others have their turn
 
     def _give_up(self, served: Served, jobs: Sequence[StagedJob]) -> None:
         """Tells the callers of jobs that can't be done in time, without spending the device on them."""
