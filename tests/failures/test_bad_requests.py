@@ -59,7 +59,7 @@ async def test_unknown_route_and_variant(mesh: StartMesh) -> None:
     assert isinstance(unknown, UnknownVariant)
     assert "there is sleep" in str(unknown)
     assert (await client.call(SLEEP, b"", variant="sleep")).payload == b""
-    node = Client(running.nodes[0].address)  # a node speaks the same API
+    node = Client(running.nodes[0].api)  # a node speaks the same API
     assert isinstance(await _raised(node, b"", route="isochrone.v1.Recsys/Rank"), UnknownRoute)
     assert isinstance(await _raised(node, b"", variant="sleep.int8"), UnknownVariant)
     await node.close()

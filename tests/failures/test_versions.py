@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 import pytest
 from google.rpc import status_pb2
 
@@ -16,7 +15,7 @@ from conftest import StartMesh
 from harness import KEYS, MESH, SLEEP_LANE, RedisServer, Status, goes_through_redis, send
 from isochrone.deadline import monotonic
 from isochrone.errors import Unavailable
-from isochrone.link.stream import CHANNEL_OPTIONS, METHOD, PATH, SERVICE
+from isochrone.link.stream import EOF, LinkServer, NodeEnd, RouterEnd, dial
 from isochrone.status import from_status
 from isochrone.testing.models import SLEEP
 from isochrone.testing.v1 import toy_pb2
@@ -28,17 +27,11 @@ BOOT = 4711
 
 
 @asynccontextmanager
-async def _dialled(address: str, hello: link_pb2.Hello) -> AsyncIterator[Any]:
+async def _dialled(address: str, hello: link_pb2.Hello) -> AsyncIterator[RouterEnd]:
     """A link as a router of our own making opens it, after its Hello."""
-    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-        call = channel.stream_stream(
-            PATH,
-            request_serializer=link_pb2.RouterFrames.SerializeToString,
-            response_deserializer=link_pb2.NodeFrames.FromString,
-        )()
-        await call.write(link_pb2.RouterFrames(hello=hello))
-        yield call
-        call.cancel()
+    async with dial(address) as stream:
+        await stream.write(link_pb2.RouterFrames(hello=hello))
+        yield stream
 
 
 def _hello(**changes: Any) -> link_pb2.Hello:
@@ -63,7 +56,7 @@ async def test_a_node_welcomes_the_routers_that_it_understands_and_no_others(mes
             welcome = (await call.read()).welcome
             assert told in welcome.refusal
             assert not welcome.variants
-            assert await call.read() is grpc.aio.EOF
+            assert await call.read() is EOF
         assert told in running.log("toy-0")
     async with _dialled(address, _hello(version_min=1, version_max=9)) as call:
         welcome = (await call.read()).welcome
@@ -76,21 +69,13 @@ async def test_a_node_welcomes_the_routers_that_it_understands_and_no_others(mes
 async def _node_that_says(welcome: link_pb2.Welcome) -> AsyncIterator[str]:
     """A node of our own making; gives its address."""
 
-    async def open_link(requests: Any, context: Any) -> None:
-        await context.read()
-        await context.write(link_pb2.NodeFrames(welcome=welcome))
+    async def open_link(stream: NodeEnd) -> None:
+        await stream.read()
+        await stream.write(link_pb2.NodeFrames(welcome=welcome))
 
-    server = grpc.aio.server()
-    handler = grpc.stream_stream_rpc_method_handler(
-        open_link,
-        request_deserializer=link_pb2.RouterFrames.FromString,
-        response_serializer=link_pb2.NodeFrames.SerializeToString,
-    )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
+    server = LinkServer(open_link)
+    yield await server.start("127.0.0.1:0")
+    await server.close()
 
 
 async def test_a_router_refuses_nodes_that_it_does_not_understand(mesh: StartMesh) -> None:

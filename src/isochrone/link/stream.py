@@ -29,6 +29,7 @@ _M = TypeVar("_M", bound=Message)
 log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
+FLUSH_S = 1.0
 FIRST_BYTES = 64 * 1024
 """The most that a Hello or Welcome has. Who speaks something else here, HTTP/2 say, exceeds it at once."""
 MESSAGE_BYTES = 2**29
@@ -80,6 +81,7 @@ class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
         self._part = bytearray()
         self._most_bytes = FIRST_BYTES
         self._ended: LinkBroken | _Eof | None = None
+        self._lost: asyncio.Future[None] = self._loop.create_future()
         self._reader: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
 
@@ -111,10 +113,17 @@ class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
         if self._room is not None:
             await asyncio.shield(self._room)
 
-    def close(self) -> None:
-        """Ends the stream once what was written has left."""
-        if self._transport is not None:
-            self._transport.close()
+    async def close(self) -> None:
+        """Ends the stream once what was written has left, which the other end may delay for a moment only."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.close()
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await asyncio.shield(self._lost)
+        except TimeoutError:
+            transport.abort()
 
     # What asyncio calls.
 
@@ -149,6 +158,7 @@ class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._lost.set_result(None)
         if self._ended is None:
             self._ended = LinkBroken(str(exc)) if exc is not None else _Eof.EOF
         for waiting in (self._reader, self._room):
@@ -198,7 +208,7 @@ async def dial(address: str) -> AsyncIterator[RouterEnd]:
     try:
         yield stream
     finally:
-        stream.close()
+        await stream.close()
 
 
 class LinkServer:
@@ -236,7 +246,7 @@ class LinkServer:
         except LinkBroken as error:
             log.debug("a link broke: %s", error)
         finally:
-            stream.close()
+            await stream.close()
 
 
 class _Accepted(MessageStream[link_pb2.RouterFrames, link_pb2.NodeFrames]):
