@@ -138,7 +138,7 @@ LIKE = "should look like"
         (
             "    service: recsys",
             "    service: recsys\n    replica: 2",
-            "14: nodes.recsys.replica: no such key; known here: advertise, device, drain_s, listen, options, replicas, "
+            "14: nodes.recsys.replica: no such key; known here: advertise, api, device, drain_s, listen, options, replicas, "
             "service",
         ),
         (
