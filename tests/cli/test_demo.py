@@ -33,14 +33,15 @@ def test_a_ranking_is_read_from_the_top() -> None:
 
 def test_the_summary_has_the_figures_that_matter() -> None:
     """Rate, percentiles, attainment against its aim, batches and nodes."""
-    tally = Tally(sent=103, latencies_ms=[1.0] * 98 + [20.0, 20.0], took_s=0.5)
+    tally = Tally(sent=103, latencies_ms=[1.0] * 98 + [20.0, 20.0], kept=99, took_s=0.5)
     tally.errors["Overloaded"] = 3
     tally.batches.update({1: 60, 4: 40})
     tally.nodes.update({"recsys-0": 75, "recsys-1": 25})
     text = drawn(load_summary(tally, objective_ms=15, target=0.999))
     assert "206 requests/s for 0.5 s, 100 answered" in text
     assert "p50 1.00 ms   p99 20.00 ms" in text
-    assert "95.14 % within 15 ms   aim 99.9 %" in text
+    assert "96.11 % within 15 ms at the router   aim 99.9 %" in text
+    assert "95.14 % as this client sees it" in text
     assert "3 Overloaded" in text
     rows = [" ".join(line.split()) for line in text.splitlines()]
     assert f"batches 1 request {'█' * 40} 60" in rows

@@ -28,6 +28,8 @@ class Tally:
     batches: Counter[int] = field(default_factory=Counter)
     """Batch size to the answers that came out of batches of that size."""
     nodes: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    """Answers that the router had within their objective, by their own budgets."""
     took_s: float = 0.0
 
     @property
@@ -41,16 +43,24 @@ class Tally:
 
     def within(self, objective_ms: float) -> float:
         """The fraction of all requests sent that were answered in time; what failed was not."""
-        done = self.answered + self.errors.total()
-        return sum(latency <= objective_ms for latency in self.latencies_ms) / done if done else 0.0
+        return self._share(sum(latency <= objective_ms for latency in self.latencies_ms))
+
+    def attainment(self) -> float:
+        """The fraction of all requests sent that met their objective at the router, as its own status has it."""
+        return self._share(self.kept)
 
     def batch_sizes(self) -> dict[int, float]:
         """Batch size to the number of batches of that size that these answers came out of."""
         return {size: answers / size for size, answers in sorted(self.batches.items())}
 
+    def _share(self, count: int) -> float:
+        done = self.answered + self.errors.total()
+        return count / done if done else 0.0
+
     def note(self, latency_ms: float, budget: Budget | None) -> None:
         self.latencies_ms.append(latency_ms)
         if budget is not None:
+            self.kept += not budget.missed
             self.nodes[budget.node] += 1
             if budget.batch_jobs:
                 self.batches[budget.batch_jobs] += 1
