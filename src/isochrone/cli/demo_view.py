@@ -49,7 +49,7 @@ def load_summary(tally: Tally, *, objective_ms: float, target: float) -> Rendera
     rows.add_row(
         "",
         f"[bold]{floored_percent(tally.within(objective_ms))}[/] as this client sees it   "
-        "[dim]on the mesh's own cores, and waiting for them[/]",
+        "[dim]sharing the mesh's cores[/]",
     )
     if tally.errors:
         told = ", ".join(f"{count} {kind}" for kind, count in tally.errors.most_common())
