@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from google.rpc import status_pb2
@@ -35,6 +36,13 @@ ROUTER = 0xA0
 _numbers = itertools.count(1)
 
 
+@dataclass(slots=True, eq=False, repr=False, kw_only=True)
+class Awaited(Flight):
+    """A request whose end a test can wait for."""
+
+    answered: asyncio.Future[bytes]
+
+
 def flight(
     *,
     lane: str = LANE,
@@ -42,7 +50,7 @@ def flight(
     objective_s: float = 0.05,
     deadline_s: float = 1.0,
     member: bytes | None = None,
-) -> Flight:
+) -> Awaited:
     """A request as it goes into its lane, on the running loop's clock."""
     loop = asyncio.get_running_loop()
     now_s = loop.time()
@@ -58,13 +66,21 @@ def flight(
     )
     answered: asyncio.Future[bytes] = loop.create_future()
     answered.add_done_callback(lambda future: future.cancelled() or future.exception())  # nobody need ask
-    return Flight(
+
+    def settle(flight: Flight) -> None:
+        if flight.error is None:
+            answered.set_result(flight.payload)
+        else:
+            answered.set_exception(flight.error)
+
+    return Awaited(
         id=job.id,
         call=Call(ROUTE, request, received_s=now_s, deadline_s=None, variant=None),
         ledger=Ledger(received_s=now_s, objective_s=objective_s, deadline_s=deadline_s),
         job=job,
         objective_at_s=now_s + objective_s,
         deadline_at_s=now_s + deadline_s,
+        over=settle,
         answered=answered,
         lane=lane,
         member=job.SerializeToString() if member is None else member,

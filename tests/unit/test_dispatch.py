@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fakes import LANE, FakeLanes, FakeLink, flight
+from fakes import LANE, Awaited, FakeLanes, FakeLink, flight
 from isochrone.config import LimitsConfig
 from isochrone.errors import InvalidRequest, Unavailable
 from isochrone.lane import LaneUnavailable
@@ -79,12 +79,12 @@ class Desk:
         """Jobs that are thought to wait in a lane."""
         return len(self.dispatcher._suspects)
 
-    def into_the_lane(self, **changes: object) -> Flight:
+    def into_the_lane(self, **changes: object) -> Awaited:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
         self.dispatcher.dispatch(one, Plan(LANE))
         return one
 
-    def over(self, link: FakeLink, **changes: object) -> Flight:
+    def over(self, link: FakeLink, **changes: object) -> Awaited:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
         self.dispatcher.dispatch(one, Plan(LANE, LinkedNode(link, LANE)))  # type: ignore[arg-type]
         return one

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from google.rpc import status_pb2
 
@@ -20,11 +21,11 @@ from isochrone.errors import Unavailable
 from isochrone.link.node_link import NodeLink
 from isochrone.status import from_status
 from isochrone.v1 import link_pb2
+from isochrone_router.alarm import Alarm
 from isochrone_router.attempts import AttemptBudget
-from isochrone_router.flight import Flight, Flights
+from isochrone_router.flight import NEVER_S, Flight, Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, LinkedNode, Links
-from isochrone_router.overdue import Overdue
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import Suspects
 
@@ -34,6 +35,7 @@ OVERDUE_S = 0.015
 """A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
 LINGER_SHARE = 0.2
 """The most of its objective that a job may wait for company."""
+COARSE_S = 0.001
 UNHEARD_S = 0.030
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""
 
@@ -58,7 +60,9 @@ class Dispatcher:
         self._linger_s = linger_s
         self._clock = clock
         self._suspects = Suspects(gate, resend=self._lost_in_lane, clock=clock)
-        self._overdue = Overdue(flights, late=self._is_late, clock=clock)
+        self._overdue = Alarm(
+            flights, moment=attrgetter("overdue_at_s"), ring=self._is_late, clock=clock, coarse_s=COARSE_S
+        )
         self._links: Links | None = None
         self.resent = 0
         """Second attempts made so far."""
@@ -137,7 +141,7 @@ class Dispatcher:
                     self._resend(flight, lost="its node is gone")
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
-        for_s = 1.5 * finish_in_s + OVERDUE_S
+        overdue_at_s = self._clock() + 1.5 * finish_in_s + OVERDUE_S
         for job in jobs:
             flight = self._flights.get(job)
             if flight is None:
@@ -150,7 +154,8 @@ class Dispatcher:
                 link.given += 1
             elif not flight.holders or flight.holders[-1] is not link:
                 continue  # an earlier copy; a later one is under way elsewhere
-            self._overdue.watch(flight, for_s=for_s)
+            flight.overdue_at_s = overdue_at_s
+        self._overdue.arm(overdue_at_s)
 
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
         now_s = self._clock()
@@ -218,10 +223,12 @@ class Dispatcher:
         flight.holders.append(link)
         link.given += 1
         link.submit(job)
-        self._overdue.watch(flight, for_s=UNHEARD_S)
+        flight.overdue_at_s = self._clock() + UNHEARD_S
+        self._overdue.arm(flight.overdue_at_s)
 
     def _is_late(self, flight: Flight) -> None:
         """Its node's own prediction has passed by a margin, or the node hasn't said that it has it."""
+        flight.overdue_at_s = NEVER_S
         if flight.holders:
             self._resend(flight, lost=None, avoid=flight.holders[-1])
 
@@ -240,7 +247,7 @@ class Dispatcher:
     ) -> None:
         """Sends a job to another node. `lost` says why no copy of it can answer any more; None: one still may.
         `not_run`: no node has or will, so this costs no extra load."""
-        if flight.answered.done():
+        if flight.is_over:
             return
         assert self._links is not None
         nodes = [

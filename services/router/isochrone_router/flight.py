@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from isochrone.config import LimitsConfig
@@ -27,8 +26,13 @@ class Flight:
     job: link_pb2.Job
     objective_at_s: float
     deadline_at_s: float
-    answered: asyncio.Future[bytes]
-    """Its answer's bytes, or the error it ends with."""
+    over: Callable[[Flight], None]
+    """Called once, when it has been answered or has failed."""
+    payload: bytes = b""
+    """Its answer's bytes, once it is over."""
+    error: IsochroneError | None = None
+    """What it has failed with, in place of an answer."""
+    is_over: bool = False
     lane: str = ""
     due: float = 0.0
     """Its score in the lane."""
@@ -36,12 +40,14 @@ class Flight:
     """Its bytes in the lane, while a copy of it may be there."""
     holders: list[NodeLink] = field(default_factory=list)
     """Nodes that were given it or have claimed it, the latest last."""
+    expires_at_s: float = NEVER_S
+    """The last moment at which an answer, even an error, still reaches its caller in time."""
     overdue_at_s: float = NEVER_S
     """When its latest holder should have answered it, or said that it has it."""
 
     def __repr__(self) -> str:
         """Never the request itself: it is somebody's."""
-        if self.answered.done():
+        if self.is_over:
             where = "over"
         elif self.holders:
             where = f"on {', '.join(holder.name for holder in self.holders)}"
@@ -55,12 +61,14 @@ class Flight:
         return bool(self.member)
 
     def answer(self, payload: bytes) -> None:
-        if not self.answered.done():
-            self.answered.set_result(payload)
+        if not self.is_over:
+            self.is_over, self.payload = True, payload
+            self.over(self)
 
     def fail(self, error: IsochroneError) -> None:
-        if not self.answered.done():
-            self.answered.set_exception(error)
+        if not self.is_over:
+            self.is_over, self.error = True, error
+            self.over(self)
 
 
 class Flights:

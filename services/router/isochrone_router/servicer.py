@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import attrgetter
 from typing import NamedTuple
 
 from google.rpc import code_pb2
@@ -17,7 +19,8 @@ from isochrone.link.version import NEWEST
 from isochrone.rpc import Answered, Call
 from isochrone.status import code_of
 from isochrone.telemetry import RouteStats
-from isochrone.v1 import link_pb2
+from isochrone.v1 import budget_pb2, link_pb2
+from isochrone_router.alarm import Alarm
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
@@ -31,6 +34,15 @@ class Sla(NamedTuple):
     objective_s: float
     deadline_s: float
     lanes: tuple[str, ...]
+
+
+class Ended(NamedTuple):
+    """What came of a request."""
+
+    payload: bytes
+    error: IsochroneError | None
+    """In place of an answer; it has the budget too."""
+    budget: budget_pb2.BudgetReport
 
 
 class Servicer:
@@ -58,38 +70,56 @@ class Servicer:
         self._clock = clock
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
+        self._expiries = Alarm(flights, moment=attrgetter("expires_at_s"), ring=self._expire, clock=clock)
         self._weights = Weights()
         self.stats = {route: RouteStats(clock) for route in routes}
         self.draining = False
 
+    def start(self, call: Call, done: Callable[[Ended], None]) -> Flight:
+        """Takes a request in; `done` is called once with what came of it. Raises what it is refused with."""
+        try:
+            flight, decision = self._admit(call, done)
+        except IsochroneError as error:
+            self.stats[call.route].add(code_pb2.Code.Name(code_of(error)), None)
+            raise
+        self._expiries.arm(flight.expires_at_s)
+        self._dispatcher.dispatch(flight, decision)
+        return flight
+
+    def abandon(self, flight: Flight) -> None:
+        """Its caller has gone: it ends without a word."""
+        if not flight.is_over:
+            flight.is_over = True
+            self.stats[flight.call.route].add("CANCELLED", None)
+            self._dispatcher.finish(flight)
+
     async def serve(self, call: Call) -> Answered:
         """Answers a call or raises an IsochroneError; either way with its budget where it got one."""
-        stats = self.stats[call.route]
+        ended: asyncio.Future[Ended] = self._loop.create_future()
+        flight = self.start(call, ended.set_result)
         try:
-            flight, decision = self._admit(call)
-        except IsochroneError as error:
-            stats.add(code_pb2.Code.Name(code_of(error)), None)
-            raise
-        timer = self._loop.call_at(flight.deadline_at_s - self._margin.margin_s, self._expire, flight)
-        self._dispatcher.dispatch(flight, decision)
-        try:
-            payload = await flight.answered
+            payload, error, budget = await ended
         except asyncio.CancelledError:
-            stats.add("CANCELLED", None)
+            self.abandon(flight)
             raise
-        except IsochroneError as error:
-            error.budget = flight.ledger.report(self._clock())
-            stats.add(code_pb2.Code.Name(code_of(error)), error.budget)
-            raise
-        finally:
-            timer.cancel()
-            self._dispatcher.finish(flight)
-        self._weights.learn(call.route, size=len(call.request), units=flight.ledger.units)
-        report = flight.ledger.report(self._clock())
-        stats.add("OK", report)
-        return Answered(payload, report)
+        if error is not None:
+            raise error
+        return Answered(payload, budget)
 
-    def _admit(self, call: Call) -> tuple[Flight, Plan]:
+    def _end(self, done: Callable[[Ended], None], flight: Flight) -> None:
+        """It has been answered, or has failed."""
+        self._dispatcher.finish(flight)
+        report = flight.ledger.report(self._clock())
+        route, error = flight.call.route, flight.error
+        if error is None:
+            self._weights.learn(route, size=len(flight.call.request), units=flight.ledger.units)
+            self.stats[route].add("OK", report)
+        else:
+            error.budget = report
+            self.stats[route].add(code_pb2.Code.Name(code_of(error)), report)
+        done(Ended(flight.payload, error, report))
+
+    def _admit(self, call: Call, done: Callable[[Ended], None]) -> tuple[Flight, Plan]:
         """The request with its budget and plan. Raises what it is refused with."""
         objective_s, deadline_s, lanes = self._slas[call.route]
         if self.draining:
@@ -134,11 +164,11 @@ class Servicer:
             job=job,
             objective_at_s=objective_at_s,
             deadline_at_s=deadline_at_s,
-            answered=self._loop.create_future(),
+            over=partial(self._end, done),
+            expires_at_s=deadline_at_s - self._margin.margin_s,
         )
         return flight, decision
 
     def _expire(self, flight: Flight) -> None:
-        """The last moment at which an answer, even this one, still arrives in time."""
-        self._margin.observe(late_s=self._clock() - (flight.deadline_at_s - self._margin.margin_s))
+        self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
