@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +13,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from isochrone.deadline import Clock
-from isochrone.errors import Internal, IsochroneError
+from isochrone.errors import IsochroneError
+from isochrone.incidents import incident
 from isochrone.status import to_status
 from isochrone.v1 import budget_pb2
 
@@ -86,10 +86,8 @@ class UnaryEdge:
                 payload, budget = await self._serve(call)
             except IsochroneError as error:
                 return fail(context, error)
-            except Exception:
-                number = secrets.token_hex(8)
-                log.exception("incident %s: %s", number, route)
-                return fail(context, Internal(number))
+            except Exception as error:
+                return fail(context, incident(route, error))
             context.set_trailing_metadata(((BUDGET_METADATA, budget.SerializeToString()),))
             return payload
 
@@ -143,13 +141,13 @@ class Health:
             await self._servicer.set(name, serving_status.SERVING if up else serving_status.NOT_SERVING)
 
 
-def add_reflection(server: grpc.aio.Server, routes: Iterable[str]) -> None:
+def add_reflection(server: grpc.aio.Server, routes: Iterable[str], *, also: Iterable[str] = ()) -> None:
     """Lets tools like grpcurl list and call the services, where their descriptors are known here."""
     # Imported for what they add to the default descriptor pool.
     from isochrone.testing.v1 import toy_pb2  # noqa: F401
-    from isochrone.v1 import recsys_pb2  # noqa: F401
+    from isochrone.v1 import recsys_pb2, router_pb2  # noqa: F401
 
-    services = sorted({route.rpartition("/")[0] for route in routes})
+    services = sorted({route.rpartition("/")[0] for route in routes} | set(also))
     names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
 

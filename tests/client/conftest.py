@@ -21,6 +21,8 @@ class _Everything(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic 
         self._behaviour = behaviour
 
     def service(self, handler_call_details: Any) -> Any:
+        if handler_call_details.method == "/isochrone.v1.Router/Session":
+            return None  # as a node, which has none
         return grpc.unary_unary_rpc_method_handler(self._behaviour)
 
 

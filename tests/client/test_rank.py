@@ -156,11 +156,10 @@ async def test_a_client_says_what_it_is_and_can_be_closed_twice(serve: Any) -> N
     """Its repr tells target and state; once closed it refuses."""
     target = await serve(_ranker)
     async with Client(target) as client:
-        assert repr(client) == f"Client(<unary to {target}, idle>)"
+        assert repr(client) == f"Client(<sessions to {target}, 0 of 2 up>)"
         await client.rank(USER, [1])
-        assert repr(client) == f"Client(<unary to {target}, open>)"
     await client.close()
-    assert repr(client) == f"Client(<unary to {target}, closed>)"
+    assert repr(client) == f"Client(<sessions to {target}, closed>)"
     with pytest.raises(RuntimeError, match="closed"):
         await client.rank(USER, [1])
 

@@ -13,7 +13,7 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline keys ports sockets",
+    "errors deadline keys ports sockets incidents",
     "config latency model batching lane registry broker status ledger telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
     "rpc link",
@@ -25,7 +25,7 @@ LAYERS = (
 
 # Who may import what of others. A package stands for all in it.
 CLIENTS = ("isochrone.client", "isochrone.cli")
-EDGES = ("isochrone.link.stream", "isochrone.rpc", "isochrone.node.node", "isochrone_router.router")
+EDGES = ("isochrone_router.session", "isochrone.rpc", "isochrone.node.node", "isochrone_router.router")
 BUILDS = ("isochrone_recsys.build",)
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),
@@ -45,6 +45,7 @@ MAY_IMPORT = {
 
 # Faults of anything at all are caught where they become an incident, or an outcome for whoever waits.
 CATCH_EVERYTHING = (
+    "isochrone_router.session",
     "isochrone.rpc",
     "isochrone.node.device",
     "isochrone.node.intake",

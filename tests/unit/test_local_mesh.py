@@ -448,3 +448,13 @@ async def test_a_mesh_shows_what_it_is_doing() -> None:
     async with LocalMesh([Shout()], routes=ROUTES) as mesh:
         assert repr(mesh).startswith("<LocalMesh [<Router router-0 at ")
         assert "<Node node-0 at local:0, 0 jobs staged>" in repr(mesh)
+
+
+@virtual_time
+async def test_a_lane_that_had_no_room_is_claimed_from_again() -> None:
+    """While payloads are on their way a node may wait on its other lanes alone; it doesn't stay with them."""
+    sla = {"objective_ms": 50, "deadline_ms": 1000}
+    async with LocalMesh([EchoModel(), SleepModel(sleep_ms=0)], routes={ECHO: sla, SLEEP: sla}, hop_s=0.001) as at:
+        for size, count in ((3_000, 100), (60_000, 20), (10, 1)):  # small ones teach how heavy a byte is
+            answers = await asyncio.gather(*(at.call(ECHO, bytes(size)) for _ in range(count)))
+            assert {len(answer.payload) for answer in answers} == {size}

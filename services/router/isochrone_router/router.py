@@ -28,6 +28,7 @@ from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.servicer import Servicer
+from isochrone_router.session import SERVICE, Sessions, Window
 from isochrone_router.status import RouterStatus
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Router:
             margin=self._margin,
             clock=clock,
         )
+        self.sessions = Sessions(self.servicer, name=self.name, window=Window(), clock=clock)
         self._health = Health(config.routes)
         self._admin: Admin | None = None
         self._server: grpc.aio.Server | None = None
@@ -130,6 +132,7 @@ class Router:
             dispatcher=self.dispatcher,
             gate=self.gate,
             links=self.links,
+            sessions=self.sessions,
             clock=self._clock,
         )
         self._admin = Admin(status, is_ready=lambda: any(map(self._serves, self._config.routes)))
@@ -159,6 +162,7 @@ class Router:
         deadline_s = self._clock() + grace_s
         await self._health.show(lambda route: False)
         assert self._server is not None
+        self.sessions.drain()
         # From here on gRPC takes no new connection or call, and tells clients to go elsewhere (GOAWAY).
         await self._server.stop(max(0.0, deadline_s - self._clock()))
         await self.links.leave()
@@ -184,9 +188,9 @@ class Router:
         limit = 2 * self._settings.limits.request_bytes
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
         edge = UnaryEdge(self.servicer.serve, clock=self._clock)
-        server.add_generic_rpc_handlers(tuple(edge.handlers(self._config.routes)))
+        server.add_generic_rpc_handlers((*edge.handlers(self._config.routes), self.sessions.handler()))
         self._health.add_to(server)
-        add_reflection(server, self._config.routes)
+        add_reflection(server, self._config.routes, also=(SERVICE,))
         try:
             self.address = bind(server, self._settings.listen)
         except RuntimeError as error:

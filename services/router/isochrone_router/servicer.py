@@ -13,7 +13,7 @@ from google.rpc import code_pb2
 
 from isochrone.config import RouteConfig, RouterConfig
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable
+from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable, UnknownRoute
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
 from isochrone.rpc import Answered, Call
@@ -77,6 +77,8 @@ class Servicer:
 
     def start(self, call: Call, done: Callable[[Ended], None]) -> Flight:
         """Takes a request in; `done` is called once with what came of it. Raises what it is refused with."""
+        if call.route not in self._slas:
+            raise UnknownRoute(f"no route {call.route!r} here; there is {', '.join(sorted(self._slas))}")
         try:
             flight, decision = self._admit(call, done)
         except IsochroneError as error:
@@ -96,7 +98,12 @@ class Servicer:
     async def serve(self, call: Call) -> Answered:
         """Answers a call or raises an IsochroneError; either way with its budget where it got one."""
         ended: asyncio.Future[Ended] = self._loop.create_future()
-        flight = self.start(call, ended.set_result)
+
+        def settle(what: Ended) -> None:
+            if not ended.done():  # as it is when its caller has just left
+                ended.set_result(what)
+
+        flight = self.start(call, settle)
         try:
             payload, error, budget = await ended
         except asyncio.CancelledError:

@@ -15,6 +15,7 @@ from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, Links
 from isochrone_router.servicer import Servicer
+from isochrone_router.session import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RouterStatus:
     dispatcher: Dispatcher
     gate: LaneGate
     links: Links
+    sessions: Sessions
     clock: Clock
 
     def as_json(self) -> dict[str, Any]:
@@ -44,6 +46,7 @@ class RouterStatus:
                 "draining": self.servicer.draining,
                 "inflight": len(self.flights),
                 "inflight_bytes": self.flights.bytes,
+                "sessions": len(self.sessions),
                 "resent": self.dispatcher.resent,
             },
             "redis": {"state": self.gate.state, "epoch": self.gate.epoch},

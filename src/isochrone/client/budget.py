@@ -3,67 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-
-from google.protobuf.message import DecodeError
+from dataclasses import dataclass
 
 from isochrone.ledger import stages
 from isochrone.v1 import budget_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Budget:
-    """One request's SLA and the ledger of what each stage spent. All times are milliseconds."""
+    """One request's SLA and the ledger of what each stage spent. All times are milliseconds. Worked out when it is
+    asked for: most answers' budgets are never looked at."""
 
-    objective_ms: float
-    """What the router planned for."""
-    deadline_ms: float
-    """Past it the answer would have been worthless; the caller's timeout, where that was shorter."""
-    total_ms: float
-    """From the request's arrival at the router to the answer; the way to the caller is not in it."""
-    missed: bool
-    """The total is over the objective."""
-    stages: Mapping[str, float]
-    """Stage to milliseconds, in the order of the way: admit, queue, batch_wait, compute, link, answer."""
-    lane: str
-    node: str
-    attempts: int
-    batch_jobs: int
-    """Requests that ran in the same forward call, this one included; 0 where it never ran."""
-    batch_units: int
-    closed_by: str
-    """Why its batch ran when it did."""
-    report: budget_pb2.BudgetReport = field(repr=False, compare=False)
+    report: budget_pb2.BudgetReport
     """All of it, as it was sent."""
 
-    @classmethod
-    def from_report(cls, report: budget_pb2.BudgetReport) -> Budget:
-        """The report in milliseconds."""
-        return cls(
-            objective_ms=report.objective_us / 1e3,
-            deadline_ms=report.deadline_us / 1e3,
-            total_ms=report.total_us / 1e3,
-            missed=report.missed,
-            stages=MappingProxyType({stage: spent_us / 1e3 for stage, spent_us in stages(report)}),
-            lane=report.lane,
-            node=report.node,
-            attempts=report.attempts,
-            batch_jobs=report.batch.jobs,
-            batch_units=report.batch.units,
-            closed_by=report.batch.closed_by,
-            report=report,
-        )
+    def __repr__(self) -> str:
+        verdict = "missed" if self.missed else "in time"
+        return f"<Budget {self.total_ms:.2f} of {self.objective_ms:g} ms, {verdict}, {self.lane} on {self.node}>"
 
-    @classmethod
-    def from_bytes(cls, data: bytes | None) -> Budget | None:
-        """The budget in an answer's metadata, None where there was none.
+    @property
+    def objective_ms(self) -> float:
+        """What the router planned for."""
+        return self.report.objective_us / 1e3
 
-        One that can't be read is None too: a report must never spoil the answer that it came with.
-        """
-        if data is None:
-            return None
-        try:
-            return cls.from_report(budget_pb2.BudgetReport.FromString(data))
-        except DecodeError:
-            return None
+    @property
+    def deadline_ms(self) -> float:
+        """Past it the answer would have been worthless; the caller's timeout, where that was shorter."""
+        return self.report.deadline_us / 1e3
+
+    @property
+    def total_ms(self) -> float:
+        """From the request's arrival at the router to the answer; the way to the caller is not in it."""
+        return self.report.total_us / 1e3
+
+    @property
+    def missed(self) -> bool:
+        """The total is over the objective."""
+        return self.report.missed
+
+    @property
+    def stages(self) -> Mapping[str, float]:
+        """Stage to milliseconds, in the order of the way: admit, queue, batch_wait, compute, link, answer."""
+        return {stage: spent_us / 1e3 for stage, spent_us in stages(self.report)}
+
+    @property
+    def lane(self) -> str:
+        return self.report.lane
+
+    @property
+    def node(self) -> str:
+        return self.report.node
+
+    @property
+    def attempts(self) -> int:
+        return self.report.attempts
+
+    @property
+    def batch_jobs(self) -> int:
+        """Requests that ran in the same forward call, this one included; 0 where it never ran."""
+        return self.report.batch.jobs
+
+    @property
+    def batch_units(self) -> int:
+        return self.report.batch.units
+
+    @property
+    def closed_by(self) -> str:
+        """Why its batch ran when it did."""
+        return self.report.batch.closed_by

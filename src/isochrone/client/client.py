@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 import grpc
 
+from isochrone.client.endpoint import Endpoint
 from isochrone.client.ranking import RANK, Ranking, User, rank_request, ranking_of
+from isochrone.client.sessions import SessionTransport
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Request, Transport
-from isochrone.client.unary import Endpoint, UnaryTransport
 from isochrone.v1 import recsys_pb2
 
 
@@ -22,18 +23,23 @@ class Client:
 
     def __init__(
         self,
-        target: str = "127.0.0.1:50051",
+        target: str | Sequence[str] = "127.0.0.1:50051",
         *,
         timeout_s: float = 10.0,
+        sessions: int = 2,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: Transport | None = None,
     ) -> None:
-        """`timeout_s` is for calls that give none: without one, a silent network would hold them for ever.
+        """`target` is a router's address, or several. `timeout_s` is for calls that give none: without one, a silent
+        network would hold them for ever.
 
-        `transport` replaces the unary RPCs to `target`, and then nothing but it says where requests go.
+        Requests travel on `sessions` streams to each address; with 0, as a unary RPC each. `transport` replaces all
+        of that, and then nothing but it says where requests go.
         """
-        self._transport = transport or UnaryTransport(Endpoint(target, credentials, max_message_bytes))
+        targets = [target] if isinstance(target, str) else target
+        endpoints = [Endpoint(each, credentials, max_message_bytes) for each in targets]
+        self._transport = transport or SessionTransport(endpoints, sessions=sessions)
         self._timeout_s = timeout_s
 
     async def rank(

@@ -7,9 +7,10 @@ from types import TracebackType
 
 import grpc
 
+from isochrone.client.endpoint import Endpoint
 from isochrone.client.ranking import RANK, Ranking, User, rank_request, ranking_of
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Request, SyncTransport
-from isochrone.client.unary import Endpoint, SyncUnaryTransport
+from isochrone.client.unary import SyncUnaryTransport
 from isochrone.v1 import recsys_pb2
 
 

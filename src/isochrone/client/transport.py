@@ -13,6 +13,7 @@ from typing import Protocol
 
 from isochrone.client.budget import Budget
 from isochrone.errors import InvalidRequest, IsochroneError
+from isochrone.v1 import budget_pb2
 
 _ROUTE = re.compile(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*/[A-Za-z_]\w*", re.ASCII)
 _VARIANT = re.compile(r"[\w.@-]+", re.ASCII)
@@ -51,12 +52,11 @@ class Reply:
 
     payload: bytes
     error: IsochroneError | None = None
-    report: bytes | None = None
-    """A serialised isochrone.v1.BudgetReport."""
+    report: budget_pb2.BudgetReport | None = None
 
     def opened(self) -> Answer:
         """The answer. Raises the error otherwise, with its `budget` set (None where no report came)."""
-        budget = Budget.from_bytes(self.report)
+        budget = None if self.report is None else Budget(self.report)
         error = self.error
         if error is None:
             return Answer(self.payload, budget)

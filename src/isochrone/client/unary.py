@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -13,9 +12,11 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from isochrone.client.transport import MAX_MESSAGE_BYTES, Reply, Request, check_size
+from isochrone.client.endpoint import Endpoint
+from isochrone.client.transport import Reply, Request, check_size
 from isochrone.errors import Cancelled, IsochroneError
-from isochrone.status import from_code, from_status
+from isochrone.status import code_of, from_code, from_status
+from isochrone.v1 import budget_pb2
 
 VARIANT_KEY = "isochrone-variant"
 BUDGET_KEY = "isochrone-budget-bin"
@@ -24,35 +25,6 @@ STATUS_KEY = "grpc-status-details-bin"
 AGAIN_AFTER_S = (0.0, 0.02)
 """Pauses before a request is sent again whose connection ended under it: its router left or died, and another may
 be at the same address. What the mesh itself refused is never sent again from here: it has tried already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the mesh is and how to talk to it."""
-
-    target: str
-    """A gRPC target: "host:port", "unix:/path", "dns:///name:port"."""
-    credentials: grpc.ChannelCredentials | None = None
-    """TLS where given, plain text where not."""
-    max_message_bytes: int = MAX_MESSAGE_BYTES
-
-    def options(self) -> list[tuple[str, int]]:
-        """The channel's options."""
-        return [
-            # The router retries, with evidence and within a budget; a second layer would multiply load.
-            ("grpc.enable_retries", 0),
-            ("grpc.max_send_message_length", self.max_message_bytes),
-            ("grpc.max_receive_message_length", self.max_message_bytes),
-            # A peer that vanished without a word is noticed, but only while somebody waits for it:
-            # servers cut off clients that ping with nothing under way.
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 0),
-            # gRPC would wait up to two minutes before it dials a restarted router again.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-        ]
 
 
 class UnaryTransport:
@@ -89,7 +61,7 @@ class UnaryTransport:
         call = self._method(request.route)(request.payload, timeout=timeout_s, metadata=_metadata(request))
         try:
             payload = await call
-            return Reply(payload, report=_find(await call.trailing_metadata(), BUDGET_KEY)), False
+            return Reply(payload, report=_report(await call.trailing_metadata())), False
         except grpc.aio.AioRpcError as error:
             return _refusal(error.code(), error.details(), error.trailing_metadata())
         except asyncio.CancelledError:
@@ -105,16 +77,10 @@ class UnaryTransport:
             if self._closed:
                 raise RuntimeError("the client is closed")
             if self._channel is None:
-                self._channel = self._dialled()
+                self._channel = self._endpoint.dialled()
             # No serialisers: bytes go through as they are.
             method = self._methods[route] = self._channel.unary_unary(f"/{route}", None, None)
         return method
-
-    def _dialled(self) -> grpc.aio.Channel:
-        at = self._endpoint
-        if at.credentials is None:
-            return grpc.aio.insecure_channel(at.target, options=at.options())
-        return grpc.aio.secure_channel(at.target, at.credentials, options=at.options())
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "idle" if self._channel is None else "open"
@@ -159,7 +125,7 @@ class SyncUnaryTransport:
             # What a blocking call raises is its own call object too, but no type says so.
             failed: Any = error
             return _refusal(failed.code(), failed.details(), failed.trailing_metadata())
-        return Reply(payload, report=_find(call.trailing_metadata(), BUDGET_KEY)), False
+        return Reply(payload, report=_report(call.trailing_metadata())), False
 
     def close(self) -> None:
         self._closed = True
@@ -180,18 +146,30 @@ def _refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any]
     sent = _find(trailers, STATUS_KEY)
     error = _sent_error(number, sent) or from_code(number, details or code.value[1])
     unheard = sent is None and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-    return Reply(b"", error=error, report=_find(trailers, BUDGET_KEY)), unheard
+    return Reply(b"", error=error, report=_report(trailers)), unheard
+
+
+def sent_error(details: bytes) -> IsochroneError | None:
+    """The mesh's own error in a serialised google.rpc.Status; None where it is no such thing."""
+    try:
+        return from_status(status_pb2.Status.FromString(details))
+    except DecodeError:
+        return None
 
 
 def _sent_error(code: int, details: bytes | None) -> IsochroneError | None:
-    if details is None:
-        return None
+    error = None if details is None else sent_error(details)
+    # A proxy on the way may have changed the code, and then knows better than the details it passed on.
+    return error if error is not None and code_of(error) == code else None
+
+
+def _report(trailers: Iterable[Any] | None) -> budget_pb2.BudgetReport | None:
+    """The budget in the trailers. One that can't be read is none: a report must never spoil the answer it came with."""
+    data = _find(trailers, BUDGET_KEY)
     try:
-        status = status_pb2.Status.FromString(details)
+        return None if data is None else budget_pb2.BudgetReport.FromString(data)
     except DecodeError:
         return None
-    # A proxy on the way may have changed the code, and then knows better than the details it passed on.
-    return from_status(status) if status.code == code else None
 
 
 def _find(trailers: Iterable[Any] | None, key: str) -> bytes | None:

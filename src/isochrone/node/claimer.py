@@ -44,6 +44,7 @@ class Claimer:
         self._lanes: NodeLanes | None = None
         self._allowed: frozenset[str] = frozenset()
         self._wanted = False
+        self._waits_on: frozenset[str] = frozenset()
         self._waiting: asyncio.Task[None] | None = None
         self._prompt: asyncio.Task[None] | None = None
         self._others: set[asyncio.Task[None]] = set()
@@ -80,14 +81,16 @@ class Claimer:
     def wait_for_work(self) -> None:
         """Sees to it that a job that comes up is claimed: the device is free and nothing is staged."""
         self._wanted = True
-        if self._waiting is None and self._lanes is not None and self._allowed:
-            wants = {
-                lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1)))
-                for lane in sorted(self._allowed)
-                if self._served[lane].room > 0
-            }
-            if wants:
-                self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
+        if self._lanes is None:
+            return
+        lanes = frozenset(lane for lane in self._allowed if self._served[lane].room > 0)
+        if self._waiting is not None:
+            if lanes - self._waits_on:  # a lane that had no room when the wait began has some now
+                self._start(self._interrupt())
+        elif lanes:
+            wants = {lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1))) for lane in sorted(lanes)}
+            self._waits_on = lanes
+            self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
 
     def claim_ahead(self) -> None:
         """Claims the next batch while the present one is about to end."""

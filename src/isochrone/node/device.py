@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded, Internal, IsochroneError
+from isochrone.errors import DeadlineExceeded
+from isochrone.incidents import incident
 from isochrone.model import Model
 from isochrone.node.staging import Outcome, StagedJob
 
@@ -78,10 +78,3 @@ class Device:
             return Outcome(job, payload=model.encode(job.item, output))
         except Exception as error:
             return Outcome(job, error=incident(f"{model.variant}: encode raised", error))
-
-
-def incident(what: str, error: BaseException) -> IsochroneError:
-    """Logs a fault under a new id, which is all that the caller gets to see."""
-    number = secrets.token_hex(8)
-    log.error("incident %s: %s", number, what, exc_info=error)
-    return Internal(number)

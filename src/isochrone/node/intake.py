@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Unavailable
+from isochrone.incidents import incident
 from isochrone.lane import Claimed
 from isochrone.link.router_link import RouterLink
-from isochrone.node.device import incident
 from isochrone.node.link_caller import LinkCaller
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob

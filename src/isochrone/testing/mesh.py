@@ -151,9 +151,9 @@ class LocalMesh:
             answered = await self.routers[router].servicer.serve(call)
         except IsochroneError as error:
             if error.budget is not None:
-                error.budget = Budget.from_report(error.budget)
+                error.budget = Budget(error.budget)
             raise
-        return Answer(answered.payload, Budget.from_report(answered.budget))
+        return Answer(answered.payload, Budget(answered.budget))
 
     async def add_node(self, models: Sequence[Model]) -> Node:
         """Starts one more node. Routers find it in the registry within a heartbeat: `settled` waits for that.

@@ -1,0 +1,252 @@
+"""One client's stream of many requests: what comes in is started, what is answered goes out with the next message.
+
+What a client may have under way is bounded by a window of requests and of bytes. Past it the router reads no more
+from the stream, so that gRPC's flow control holds the client up; a request counts until its answer has been written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from isochrone.deadline import Clock
+from isochrone.errors import InvalidRequest, IsochroneError
+from isochrone.incidents import incident
+from isochrone.rpc import Call, fail
+from isochrone.status import to_status
+from isochrone.v1 import router_pb2
+from isochrone_router.flight import Flight
+from isochrone_router.servicer import Ended, Servicer
+
+log = logging.getLogger(__name__)
+
+SERVICE, METHOD = "isochrone.v1.Router", "Session"
+OLDEST = NEWEST = 1
+REQUEST_BYTES = 64 * 1024
+"""A larger one would hold up the small ones behind it."""
+AT_ONCE = 64
+"""Requests of one message that are started before others get their turn."""
+MESSAGE_BYTES = 2**20
+"""A message of answers is closed once it has so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one session may have under way."""
+
+    requests: int = 1024
+    bytes: int = 16 * 2**20
+
+
+class Session:
+    """One stream, from its Hello to its end."""
+
+    def __init__(self, context: Any, servicer: Servicer, *, name: str, window: Window, clock: Clock) -> None:
+        self._context = context
+        self._servicer = servicer
+        self._name = name
+        self._window = window
+        self._clock = clock
+        self._under_way: dict[int, Flight | None] = {}
+        self._held = self._held_bytes = 0
+        self._out: deque[_Message] = deque()
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Session {len(self._under_way)} under way, {self._held} of {self._window.requests} held>"
+
+    async def run(self) -> None:
+        """Serves until the client ends the stream, or breaks its rules. Raises InvalidRequest where it does."""
+        welcome = _welcome((await self._read()).hello, name=self._name, window=self._window)
+        await self._context.write(router_pb2.SessionFrames(welcome=welcome).SerializeToString())
+        if welcome.refusal:
+            return
+        writing = asyncio.create_task(self._write_all(), name="write to a session")
+        try:
+            if self._draining:
+                self.drain()
+            while (frames := await self._read()) is not _EOF:
+                for id in frames.cancels:
+                    self._cancel(id)
+                received_s = self._clock()
+                for number, request in enumerate(frames.requests, 1):
+                    while self._is_full(len(request.payload)):
+                        self._room.clear()
+                        await self._room.wait()
+                    self._take(request, received_s)
+                    if not number % AT_ONCE:
+                        await asyncio.sleep(0)
+            while self._held:  # it says no more, and still listens
+                self._room.clear()
+                await self._room.wait()
+        finally:
+            writing.cancel()
+            for flight in self._under_way.values():
+                if flight is not None:
+                    self._servicer.abandon(flight)
+            self._under_way.clear()
+
+    def drain(self) -> None:
+        """Has the client send its next requests elsewhere. What it has sent is still answered."""
+        self._draining = True
+        self._message().frames.drain = True
+
+    async def _read(self) -> Any:
+        data = await self._context.read()
+        if data is grpc.aio.EOF:  # type: ignore[attr-defined]
+            return _EOF
+        try:
+            return router_pb2.ClientFrames.FromString(data)
+        except DecodeError as error:
+            raise InvalidRequest.of("frames", "are no ClientFrames: their bytes can't be parsed") from error
+
+    def _take(self, request: router_pb2.SessionRequest, received_s: float) -> None:
+        id, payload = request.id, request.payload
+        if not id or id in self._under_way:
+            raise InvalidRequest.of("requests.id", f"{id}: must be over 0, and that of no request under way")
+        self._under_way[id] = None
+        self._held += 1
+        self._held_bytes += len(payload)
+        timeout_us = request.timeout_us
+        call = Call(
+            route=request.route,
+            request=payload,
+            received_s=received_s,
+            deadline_s=received_s + timeout_us / 1e6 if timeout_us else None,
+            variant=request.variant or None,
+        )
+        try:
+            if len(payload) > REQUEST_BYTES:
+                raise InvalidRequest.of(
+                    "requests.payload", f"has {len(payload)} bytes; over {REQUEST_BYTES}, make a call of its own"
+                )
+            flight = self._servicer.start(call, partial(self._answered, id, len(payload)))
+        except IsochroneError as error:
+            self._answer(id, len(payload), error=error)
+        except Exception as error:
+            self._answer(id, len(payload), error=incident(call.route, error))
+        else:
+            if id in self._under_way:
+                self._under_way[id] = flight
+
+    def _cancel(self, id: int) -> None:
+        flight = self._under_way.pop(id, None)
+        if flight is not None:
+            self._servicer.abandon(flight)
+            self._release(1, len(flight.call.request))
+
+    def _answered(self, id: int, size_bytes: int, ended: Ended) -> None:
+        self._answer(id, size_bytes, payload=ended.payload, error=ended.error, budget=ended.budget)
+
+    def _answer(
+        self, id: int, size_bytes: int, *, payload: bytes = b"", error: IsochroneError | None = None, budget: Any = None
+    ) -> None:
+        del self._under_way[id]
+        message = self._message()
+        message.requests += 1
+        message.request_bytes += size_bytes
+        message.bytes += len(payload)
+        status = b"" if error is None else to_status(error).SerializeToString()
+        message.frames.answers.add(id=id, payload=payload, status=status, budget=budget)
+
+    def _message(self) -> _Message:
+        """The message being filled; it will be sent."""
+        if not self._out or self._out[-1].bytes > MESSAGE_BYTES:
+            self._out.append(_Message(router_pb2.SessionFrames()))
+        self._ready.set()
+        return self._out[-1]
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._ready.wait()
+            while self._out:
+                message = self._out.popleft()
+                await self._context.write(message.frames.SerializeToString())
+                self._release(message.requests, message.request_bytes)
+            self._ready.clear()
+
+    def _is_full(self, more_bytes: int) -> bool:
+        if not self._held:
+            return False
+        return self._held >= self._window.requests or self._held_bytes + more_bytes > self._window.bytes
+
+    def _release(self, requests: int, request_bytes: int) -> None:
+        self._held -= requests
+        self._held_bytes -= request_bytes
+        self._room.set()
+
+
+class Sessions:
+    """The Session method: a handler for each stream, and all that are open."""
+
+    def __init__(self, servicer: Servicer, *, name: str, window: Window, clock: Clock) -> None:
+        self._new: Callable[[Any], Session] = partial(Session, servicer=servicer, name=name, window=window, clock=clock)
+        self._open: set[Session] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
+        method = grpc.stream_stream_rpc_method_handler(self._serve)
+        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+
+    def drain(self) -> None:
+        """Moves every client to another router."""
+        self._draining = True
+        for session in self._open:
+            session.drain()
+
+    async def _serve(self, _: Any, context: Any) -> None:
+        session = self._new(context)
+        self._open.add(session)
+        if self._draining:
+            session.drain()
+        try:
+            await session.run()
+        except IsochroneError as error:
+            fail(context, error)
+        except grpc.aio.UsageError:
+            log.debug("the client of a session has gone")
+        finally:
+            self._open.discard(session)
+
+
+_EOF = router_pb2.ClientFrames()
+"""Stands for the end of the stream; known by its identity."""
+
+
+@dataclass(slots=True)
+class _Message:
+    """Answers on their way out, and what they free once they have left."""
+
+    frames: router_pb2.SessionFrames
+    requests: int = 0
+    request_bytes: int = 0
+    bytes: int = 0
+
+
+def _welcome(hello: router_pb2.SessionHello, *, name: str, window: Window) -> router_pb2.SessionWelcome:
+    version = min(NEWEST, hello.version_max)
+    if version < max(OLDEST, hello.version_min):
+        theirs = f"{hello.version_min} to {hello.version_max}"
+        return router_pb2.SessionWelcome(
+            refusal=f"the client speaks session versions {theirs}, this router {OLDEST} to {NEWEST}: upgrade the older"
+        )
+    return router_pb2.SessionWelcome(
+        version=version,
+        router=name,
+        window_requests=window.requests,
+        window_bytes=window.bytes,
+        request_bytes=REQUEST_BYTES,
+    )

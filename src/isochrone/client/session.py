@@ -1,0 +1,217 @@
+"""One session: a stream to one router process that carries many requests at a time.
+
+Requests of one turn of the event loop travel in one message, and so do their answers: a request then costs a
+fraction of what an RPC of its own does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from asyncio import FIRST_COMPLETED
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from isochrone.client.endpoint import Endpoint
+from isochrone.client.transport import Request
+from isochrone.link.outbox import Outbox
+from isochrone.v1 import router_pb2
+
+METHOD = "/isochrone.v1.Router/Session"
+OLDEST = NEWEST = 1
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
+_LONGEST_US = 2**32 - 1
+
+
+class SessionLost(ConnectionError):
+    """The stream has ended, or could not be opened; what was under way may or may not have been answered."""
+
+
+class NoSessions(Exception):
+    """Whoever is there has no sessions: a node, or an older router."""
+
+
+class _Asked(NamedTuple):
+    request: Request
+    give_up_s: float
+    """On the loop's clock."""
+    answer: asyncio.Future[router_pb2.SessionAnswer]
+
+
+class Session:
+    """Made by `open`; ends with `close`, or by itself when the stream does."""
+
+    def __init__(self, channel: grpc.aio.Channel, stream: Any, welcome: router_pb2.SessionWelcome) -> None:
+        self._channel = channel
+        self._stream = stream
+        self._welcome = welcome
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._sent: dict[int, _Asked] = {}
+        self._sent_bytes = 0
+        self._queue: dict[int, _Asked] = {}
+        """Past the router's window, in their order."""
+        self._outbox: Outbox[router_pb2.ClientFrames] = Outbox(router_pb2.ClientFrames)
+        self._draining = False
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when the stream has ended."""
+        self._tasks = (
+            asyncio.create_task(self._outbox.write_all(self._write), name="write to a session"),
+            asyncio.create_task(self._read_all(), name="read from a session"),
+        )
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost.done() else "draining" if self._draining else "open"
+        return f"<Session with {self._welcome.router}, {state}, {self.under_way} under way>"
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, *, timeout_s: float) -> Session:
+        """Connects, on a connection of its own. Raises SessionLost, or NoSessions."""
+        channel = endpoint.dialled(own_connection=True)
+        try:
+            async with asyncio.timeout(timeout_s):
+                stream = _opened(channel)
+                hello = router_pb2.SessionHello(version_min=OLDEST, version_max=NEWEST)
+                await stream.write(router_pb2.ClientFrames(hello=hello).SerializeToString())
+                first = await stream.read()
+                if first is EOF:
+                    raise NoSessions(f"{endpoint.target} ended the stream")
+                welcome = router_pb2.SessionFrames.FromString(first).welcome
+                if welcome.refusal or not (welcome.version and welcome.window_requests):
+                    raise NoSessions(f"{endpoint.target}: {welcome.refusal or 'said no welcome'}")
+            return cls(channel, stream, welcome)
+        except BaseException as error:
+            await channel.close(None)
+            if isinstance(error, grpc.aio.AioRpcError):
+                if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                    raise SessionLost(f"{endpoint.target}: {error.details()}") from error
+                raise NoSessions(f"{endpoint.target}: {error.details()}") from error
+            if isinstance(error, TimeoutError):
+                raise SessionLost(f"{endpoint.target}: no welcome in time") from error
+            if isinstance(error, DecodeError):
+                raise NoSessions(f"{endpoint.target}: not a session's welcome") from error
+            raise
+
+    @property
+    def takes_requests(self) -> bool:
+        return not self._draining and not self.lost.done()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._sent) + len(self._queue)
+
+    def takes(self, size_bytes: int) -> bool:
+        """Whether a request of that size may travel here; larger ones would hold up the small."""
+        return size_bytes <= self._welcome.request_bytes
+
+    async def ask(self, request: Request, *, timeout_s: float) -> router_pb2.SessionAnswer:
+        """The answer to a request. Raises SessionLost, and TimeoutError past `timeout_s`; then, and when the waiting
+        task is cancelled, the mesh is told that nobody waits any more."""
+        if not self.takes_requests:
+            raise SessionLost("the session is over")
+        id = next(self._numbers)
+        asked = _Asked(request, self._loop.time() + timeout_s, self._loop.create_future())
+        if self._queue or not self._has_room(len(request.payload)):
+            self._queue[id] = asked
+        else:
+            self._send(id, asked)
+        timer = self._loop.call_at(asked.give_up_s, _time_out, asked.answer)
+        try:
+            return await asked.answer
+        finally:
+            timer.cancel()
+            if self._queue.pop(id, None) is None and id in self._sent:  # out of time, or its caller has left
+                self._outbox.frames().cancels.append(id)
+                self._settled(id)
+
+    async def close(self) -> None:
+        """Ends the stream. What is under way fails with SessionLost."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._channel.close(None)
+
+    async def finish(self) -> None:
+        """Takes nothing more, and waits until all that is under way has been answered and the stream has ended."""
+        self._draining = True
+        while self._queue and not self.lost.done():
+            await asyncio.wait((next(iter(self._queue.values())).answer, self.lost), return_when=FIRST_COMPLETED)
+        await asyncio.wait((asyncio.ensure_future(self._outbox.flushed()), self.lost), return_when=FIRST_COMPLETED)
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await self._stream.done_writing()
+        await asyncio.wait((self.lost,))
+
+    def _send(self, id: int, asked: _Asked) -> None:
+        request = asked.request
+        self._sent[id] = asked
+        self._sent_bytes += len(request.payload)
+        left_us = int((asked.give_up_s - self._loop.time()) * 1e6)
+        self._outbox.frames().requests.add(
+            id=id,
+            route=request.route,
+            payload=request.payload,
+            timeout_us=max(1, min(left_us, _LONGEST_US)),
+            variant=request.variant or "",
+        )
+
+    def _has_room(self, size_bytes: int) -> bool:
+        window = self._welcome
+        return not self._sent or (
+            len(self._sent) < window.window_requests and self._sent_bytes + size_bytes <= window.window_bytes
+        )
+
+    def _settled(self, id: int) -> _Asked | None:
+        """A request is no longer under way; those that wait for room may have it now."""
+        asked = self._sent.pop(id, None)
+        if asked is None:
+            return None
+        self._sent_bytes -= len(asked.request.payload)
+        while self._queue:
+            first, waiting = next(iter(self._queue.items()))
+            if not self._has_room(len(waiting.request.payload)):
+                break
+            del self._queue[first]
+            self._send(first, waiting)
+        return asked
+
+    async def _write(self, frames: router_pb2.ClientFrames) -> None:
+        await self._stream.write(frames.SerializeToString())
+
+    async def _read_all(self) -> None:
+        while (data := await self._stream.read()) is not EOF:
+            frames = router_pb2.SessionFrames.FromString(data)
+            for answer in frames.answers:
+                asked = self._settled(answer.id)
+                if asked is not None and not asked.answer.done():
+                    asked.answer.set_result(answer)
+            if frames.drain:
+                self._draining = True
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Reading or writing is over, and with it the session."""
+        if self.lost.done():
+            return
+        self.lost.set_result(None)
+        error = None if task.cancelled() else task.exception()
+        waiting = [*self._sent.values(), *self._queue.values()]
+        self._sent.clear()
+        self._queue.clear()
+        for asked in waiting:
+            if not asked.answer.done():
+                asked.answer.set_exception(SessionLost(str(error or "the router ended the session")))
+
+
+def _opened(channel: Any) -> Any:
+    """The stream, whose messages are bytes."""
+    return channel.stream_stream(METHOD, None, None)()
+
+
+def _time_out(answer: asyncio.Future[router_pb2.SessionAnswer]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

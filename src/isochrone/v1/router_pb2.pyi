@@ -1,0 +1,78 @@
+from isochrone.v1 import budget_pb2 as _budget_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ClientFrames(_message.Message):
+    __slots__ = ("hello", "requests", "cancels")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    CANCELS_FIELD_NUMBER: _ClassVar[int]
+    hello: SessionHello
+    requests: _containers.RepeatedCompositeFieldContainer[SessionRequest]
+    cancels: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, hello: _Optional[_Union[SessionHello, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[SessionRequest, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SessionFrames(_message.Message):
+    __slots__ = ("welcome", "answers", "drain")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    welcome: SessionWelcome
+    answers: _containers.RepeatedCompositeFieldContainer[SessionAnswer]
+    drain: bool
+    def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[SessionAnswer, _Mapping]]] = ..., drain: _Optional[bool] = ...) -> None: ...
+
+class SessionHello(_message.Message):
+    __slots__ = ("version_min", "version_max")
+    VERSION_MIN_FIELD_NUMBER: _ClassVar[int]
+    VERSION_MAX_FIELD_NUMBER: _ClassVar[int]
+    version_min: int
+    version_max: int
+    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ...) -> None: ...
+
+class SessionWelcome(_message.Message):
+    __slots__ = ("version", "router", "refusal", "window_requests", "window_bytes", "request_bytes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    router: str
+    refusal: str
+    window_requests: int
+    window_bytes: int
+    request_bytes: int
+    def __init__(self, version: _Optional[int] = ..., router: _Optional[str] = ..., refusal: _Optional[str] = ..., window_requests: _Optional[int] = ..., window_bytes: _Optional[int] = ..., request_bytes: _Optional[int] = ...) -> None: ...
+
+class SessionRequest(_message.Message):
+    __slots__ = ("id", "route", "payload", "timeout_us", "variant")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    route: str
+    payload: bytes
+    timeout_us: int
+    variant: str
+    def __init__(self, id: _Optional[int] = ..., route: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_us: _Optional[int] = ..., variant: _Optional[str] = ...) -> None: ...
+
+class SessionAnswer(_message.Message):
+    __slots__ = ("id", "payload", "status", "budget")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    payload: bytes
+    status: bytes
+    budget: _budget_pb2.BudgetReport
+    def __init__(self, id: _Optional[int] = ..., payload: _Optional[bytes] = ..., status: _Optional[bytes] = ..., budget: _Optional[_Union[_budget_pb2.BudgetReport, _Mapping]] = ...) -> None: ...
