@@ -7,7 +7,8 @@ from the send. Open loop (`--rate R`): requests arrive by a Poisson process what
 them; latency is from the *scheduled* arrival, so a stall of the server, or of this process, is in it.
 
 After `--warmup` seconds comes a window of `--seconds`, at both ends of which the CPU time of this process, of
-those named by `--pid`, and of the whole machine is read. Messages are never parsed; bench/unary_http2.py sends them.
+those named by `--pid`, and of the whole machine is read. Messages are never parsed. bench/unary_http2.py sends them,
+each as a call, or with `--session N` the product's own client, over so many sessions.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from google.rpc import code_pb2
 
 from bench.cpu import machine_cpu_s, process_cpu_s
 from bench.unary_http2 import Connection
+from isochrone.client import Client
+from isochrone.errors import IsochroneError
+from isochrone.status import code_of
 
 _QUANTILES = (*np.linspace(0, 0.98, 50), 0.99, 0.995, 0.999, 1.0)
 
@@ -175,11 +179,19 @@ def summary(recorder: Recorder) -> dict[str, Any]:
 
 async def run(args: argparse.Namespace) -> dict[str, Any]:
     """One measurement, ended at the latest some seconds after its window. Raises TimeoutError past that."""
-    connections = [await Connection.open(args.target) for _ in range(args.channels)]
+    connections: list[Connection] = []
+    client: Client | None = None
+    if args.session:
+        client = Client(args.target, sessions=args.session)
+    else:
+        connections = [await Connection.open(args.target) for _ in range(args.channels)]
     turns = itertools.cycle(connections)
+    route = args.method.removeprefix("/")
     payloads = itertools.cycle(read_payloads(args.payloads) if args.payloads else [b"x" * args.bytes])
 
     def send() -> Awaitable[int]:
+        if client is not None:
+            return over_session(client, route, next(payloads), timeout_s=args.timeout)
         return next(turns).call(args.method, next(payloads), timeout_s=args.timeout)
 
     recorder = Recorder()
@@ -197,7 +209,18 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
         measured, _ = await asyncio.gather(window(recorder, pids, begin_s=begin_s, end_s=end_s), load)
     for connection in connections:
         connection.close()
+    if client is not None:
+        await client.close()
     return {"closed": args.closed, "offered_rate": args.rate, **measured, **summary(recorder)}
+
+
+async def over_session(client: Client, route: str, payload: bytes, *, timeout_s: float) -> int:
+    """A request over the product's own client, whose answer is left as bytes."""
+    try:
+        await client.call(route, payload, timeout_s=timeout_s)
+    except IsochroneError as error:
+        return code_of(error)
+    return int(code_pb2.OK)
 
 
 def write_payloads(path: Path, payloads: Sequence[bytes]) -> None:
@@ -225,6 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--payloads", type=Path, help="file of request bodies, sent in turn")
     parser.add_argument("--bytes", type=int, default=2048, help="size of the one body without --payloads")
     parser.add_argument("--channels", type=int, default=4, help="connections")
+    parser.add_argument("--session", type=int, default=0, metavar="N", help="so many sessions in their place")
     parser.add_argument("--warmup", type=float, default=1.0, metavar="S")
     parser.add_argument("--seconds", type=float, default=5.0, metavar="S")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="deadline of each request")

@@ -63,9 +63,10 @@ class Side:
     method: str
     bodies: Path
 
-    async def closed(self, callers: int, *, what: str | None = None) -> Measurement:
-        """Closed loop with that many requests in flight."""
-        return await self._load(what or f"{callers} in flight", "--closed", str(callers))
+    async def closed(self, callers: int, *, what: str | None = None, sessions: int = 0) -> Measurement:
+        """Closed loop with that many requests in flight, each a call of its own, or over so many sessions."""
+        how = ("--session", str(sessions)) if sessions else ()
+        return await self._load(what or f"{callers} in flight", "--closed", str(callers), *how)
 
     async def open(self, rate: float, *, what: str) -> Measurement:
         """Open loop at a rate."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import echo, rank1, rank64, twonodes
+from bench.cases import echo, rank1, rank64, session, twonodes
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -10,5 +10,6 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "echo": echo.run,
     "rank1": rank1.run,
     "rank64": rank64.run,
+    "session": session.run,
     "twonodes": twonodes.run,
 }

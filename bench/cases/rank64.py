@@ -22,7 +22,7 @@ async def run(runner: Runner) -> CaseResult:
     directory = model_directory()
     payloads = encoded_requests(directory, rows=ROWS)
     asked = ("--model", str(directory), "--rows", str(ROWS), "--seconds", str(runner.seconds))
-    shares, floors = [], []
+    shares, session_shares, floors = [], [], []
     for round in range(1, runner.rounds + 1):
         floor: dict[str, Any] = await runner.in_process("bench.floor_onnx", *asked, cores=node)
         runner.say(
@@ -32,11 +32,14 @@ async def run(runner: Runner) -> CaseResult:
         async with mesh(CONFIG, {"node": node, "router": rest, "redis": rest}) as serving:
             side = runner.side("mesh", serving, round=round, method=METHOD, payloads=payloads)
             full = await side.closed(64)
+            shared = await side.closed(64, what="64 in a session", sessions=1)
             await side.open(SHARE_OF_FLOOR_RATE * floor["rows_per_s"] / ROWS, what="70 % of onnxruntime's rate")
         floors.append(floor)
         shares.append(full.rate * ROWS / floor["rows_per_s"])
+        session_shares.append(shared.rate * ROWS / floor["rows_per_s"])
     rated = having(runner.measurements, "mesh", "70 % of onnxruntime's rate")
     mesh_rows = ROWS * spread_of(having(runner.measurements, "mesh", "64 in flight"), "rate").median
+    session_rows = ROWS * spread_of(having(runner.measurements, "mesh", "64 in a session"), "rate").median
     floor_rows = Spread.of(floor["rows_per_s"] for floor in floors).median
     return CaseResult(
         name="rank64",
@@ -50,6 +53,14 @@ async def run(runner: Runner) -> CaseResult:
                 "x",
                 Spread.of(shares),
                 f"{in_digits(mesh_rows)} against {in_digits(floor_rows)} rows/s",
+            ),
+            Verdict(
+                "the same over one session",
+                "≥",
+                0.85,
+                "x",
+                Spread.of(session_shares),
+                f"{in_digits(session_rows)} against {in_digits(floor_rows)} rows/s",
             ),
             Verdict(
                 "p99 at 70 % of onnxruntime's rate, open loop",

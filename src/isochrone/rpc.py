@@ -62,26 +62,16 @@ class UnaryEdge:
         services: dict[str, dict[str, Any]] = {}
         for route in sorted(routes):
             service, _, method = route.rpartition("/")
-            services.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(self._method(route))
+            services.setdefault(service, {})[method] = self.handler(route)
         return [grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items()]
+
+    def handler(self, route: str) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of one method."""
+        return grpc.unary_unary_rpc_method_handler(self._method(route))
 
     def _method(self, route: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def method(request: bytes, context: Context) -> bytes:
-            now_s = self._clock()
-            # gRPC works it out by the wall clock, on the spot: when that is stepped meanwhile, once more is right.
-            remaining_s = context.time_remaining() or context.time_remaining()
-            variant = None
-            for key, value in context.invocation_metadata() or ():
-                if key == VARIANT_METADATA:
-                    variant = value if isinstance(value, str) else value.decode()
-            call = Call(
-                route=route,
-                request=request,
-                received_s=now_s,
-                # gRPC gives an enormous number for "no deadline".
-                deadline_s=now_s + as_meant(remaining_s) if remaining_s is not None and remaining_s < 1e8 else None,
-                variant=variant,
-            )
+            call = call_of(route, request, context, now_s=self._clock())
             try:
                 payload, budget = await self._serve(call)
             except IsochroneError as error:
@@ -92,6 +82,24 @@ class UnaryEdge:
             return payload
 
         return method
+
+
+def call_of(route: str, request: bytes, context: Context, *, now_s: float) -> Call:
+    """A request that has just arrived, with what its metadata say."""
+    # gRPC works it out by the wall clock, on the spot: when that is stepped meanwhile, once more is right.
+    remaining_s = context.time_remaining() or context.time_remaining()
+    variant = None
+    for key, value in context.invocation_metadata() or ():
+        if key == VARIANT_METADATA:
+            variant = value if isinstance(value, str) else value.decode()
+    return Call(
+        route=route,
+        request=request,
+        received_s=now_s,
+        # gRPC gives an enormous number for "no deadline".
+        deadline_s=now_s + as_meant(remaining_s) if remaining_s is not None and remaining_s < 1e8 else None,
+        variant=variant,
+    )
 
 
 def as_meant(remaining_s: float) -> float:

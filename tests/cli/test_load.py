@@ -15,7 +15,7 @@ from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport
 
 
 def answered_by(node: str, jobs: int) -> Budget:
-    return Budget.from_report(BudgetReport(node=node, batch=BatchInfo(jobs=jobs, units=jobs)))
+    return Budget(BudgetReport(node=node, batch=BatchInfo(jobs=jobs, units=jobs)))
 
 
 def test_arrivals_have_the_rate_they_should_and_come_in_bursts() -> None:

@@ -68,6 +68,9 @@ class Desk:
         if was_open and not view.is_open:
             self.dispatcher.lane_closed(LANE)
 
+    def take_over_from(self, link: FakeLink) -> None:
+        """No node here has a second address."""
+
     def tell_epoch(self, epoch: int) -> None:
         for link in self.links:
             link.tell_epoch(epoch)

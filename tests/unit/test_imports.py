@@ -25,7 +25,13 @@ LAYERS = (
 
 # Who may import what of others. A package stands for all in it.
 CLIENTS = ("isochrone.client", "isochrone.cli")
-EDGES = ("isochrone_router.session", "isochrone.rpc", "isochrone.node.node", "isochrone_router.router")
+EDGES = (
+    "isochrone_router.session",
+    "isochrone_router.front",
+    "isochrone.rpc",
+    "isochrone.node.node",
+    "isochrone_router.router",
+)
 BUILDS = ("isochrone_recsys.build",)
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),

@@ -131,6 +131,8 @@ class Dispatcher:
         self._refresh()
 
     def link_down(self, link: NodeLink) -> None:
+        if self._links is not None:
+            self._links.take_over_from(link)
         self._refresh()
         self._suspects.suspect_all()
         for flight in self._flights:

@@ -61,7 +61,8 @@ class LaneGate:
         self._flush_at_s = 0.0
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._depths: dict[str, int] = defaultdict(int)
+        self._others: dict[str, int] = defaultdict(int)
+        """Jobs in a lane but ours; fewer than none where a claim of ours was on its way when they were counted."""
         self._unclaimed: dict[str, int] = defaultdict(int)
         self._counting: set[str] = set()
         self._retry_s = RETRY_FIRST_S
@@ -76,8 +77,8 @@ class LaneGate:
         return self.state is GateState.UP
 
     def depth(self, lane: str) -> int:
-        """Jobs waiting in a lane: counted when the last push was answered, and ours that aren't there yet."""
-        return self._depths[lane] + len(self._buffers[lane])
+        """Jobs waiting in a lane: others' as they were counted last, and ours, there or on their way."""
+        return max(0, self._others[lane] + self._unclaimed[lane]) + len(self._buffers[lane])
 
     def submit(self, flight: Flight, *, linger_s: float) -> None:
         """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
@@ -102,7 +103,6 @@ class LaneGate:
 
     def left(self, lane: str) -> None:
         """A job of ours is no longer in the lane."""
-        self._depths[lane] = max(0, self._depths[lane] - 1)
         self._unclaimed[lane] = max(0, self._unclaimed[lane] - 1)
         if not self._unclaimed[lane] and self._buffers[lane] and not self._pressure():
             self._push_within(0.0)
@@ -113,7 +113,8 @@ class LaneGate:
             return
         lanes, counted = self._lanes, self._lanes.count(lane, Tier.STANDARD)
         self._counting.add(lane)
-        counted.add_done_callback(lambda answer: self._counted(lanes, lane, answer))
+        ours = self._unclaimed[lane]
+        counted.add_done_callback(lambda answer: self._counted(lanes, lane, ours, answer))
 
     async def present(self, lane: str, flights: Sequence[Flight]) -> list[bool]:
         """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
@@ -178,7 +179,7 @@ class LaneGate:
                 try:
                     async with asyncio.timeout(max(self._stall_s, HEARTBEAT_S)):
                         self._origin_s = await lanes.ping() - self._clock()
-                    for lane in list(self._depths):
+                    for lane in list(self._others):
                         self.recount(lane)
                 except (LaneUnavailable, TimeoutError):
                     if self._lanes is lanes:
@@ -191,7 +192,7 @@ class LaneGate:
         self._lanes.close()
         self._lanes = None
         self._pending.clear()
-        self._depths.clear()
+        self._others.clear()
         self._unclaimed.clear()
         self._counting.clear()
         self._buffers.clear()
@@ -225,31 +226,31 @@ class LaneGate:
 
     def _push(self, lanes: RouterLanes, lane: str, flights: Sequence[Flight]) -> None:
         pushed = lanes.push(lane, Tier.STANDARD, [Entry(flight.due, flight.member) for flight in flights])
-        self._depths[lane] += len(flights)
         self._unclaimed[lane] += len(flights)
+        ours = self._unclaimed[lane]
         self._pending[pushed] = self._clock()
-        pushed.add_done_callback(lambda answer: self._pushed(lanes, lane, answer))
+        pushed.add_done_callback(lambda answer: self._pushed(lanes, lane, ours, answer))
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._look)
 
-    def _pushed(self, lanes: RouterLanes, lane: str, answer: asyncio.Future[int]) -> None:
+    def _pushed(self, lanes: RouterLanes, lane: str, ours: int, answer: asyncio.Future[int]) -> None:
         self._pending.pop(answer, None)
         if answer.cancelled() or lanes is not self._lanes:
             return
         error = answer.exception()
         if error is None:
-            self._depths[lane] = answer.result()
+            self._others[lane] = answer.result() - ours
         elif not lanes.lost.done():
             self._retry_s = REFUSED_S
             self._leave(GateState.DOWN, str(error))
         else:
             self._leave(GateState.DOWN, "the connection is lost")
 
-    def _counted(self, lanes: RouterLanes, lane: str, answer: asyncio.Future[int]) -> None:
+    def _counted(self, lanes: RouterLanes, lane: str, ours: int, answer: asyncio.Future[int]) -> None:
         if lanes is self._lanes:
             self._counting.discard(lane)
             if not answer.cancelled() and answer.exception() is None:
-                self._depths[lane] = answer.result()
+                self._others[lane] = answer.result() - ours
 
     def _look(self) -> None:
         """Whether the oldest push has been waiting for too long."""

@@ -168,6 +168,12 @@ class Links:
         """Whether a link to the node of that boot id is up, silent or not."""
         return any(link.node == node and link.state in _UP for link in self.links.values())
 
+    def take_over_from(self, link: NodeLink) -> None:
+        """Its node is linked by another address, if there is one."""
+        for other in self.links.values():
+            if other is not link and other.node == link.node and not self.is_linked(link.node):
+                other.take_over()
+
     def tell_epoch(self, epoch: int) -> None:
         self._hello.epoch = epoch
         for link in self.links.values():

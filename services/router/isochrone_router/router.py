@@ -23,12 +23,13 @@ from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
+from isochrone_router.front import FAN_OUT, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.servicer import Servicer
-from isochrone_router.session import SERVICE, Sessions, Window
+from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,8 @@ class Router:
             margin=self._margin,
             clock=clock,
         )
-        self.sessions = Sessions(self.servicer, name=self.name, window=Window(), clock=clock)
+        self.front = Front(self.servicer.start, clock=clock)
+        self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
         self._health = Health(config.routes)
         self._admin: Admin | None = None
         self._server: grpc.aio.Server | None = None
@@ -187,8 +189,15 @@ class Router:
         # gRPC would refuse a request one byte over with words of its own; ours name the field.
         limit = 2 * self._settings.limits.request_bytes
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
-        edge = UnaryEdge(self.servicer.serve, clock=self._clock)
-        server.add_generic_rpc_handlers((*edge.handlers(self._config.routes), self.sessions.handler()))
+        edge = UnaryEdge(self.front.serve, clock=self._clock)
+        own = {
+            "FanOut": edge.handler(FAN_OUT),
+            "FanOutStream": grpc.unary_stream_rpc_method_handler(self.front.stream),
+            "Session": self.sessions.handler(),
+        }
+        server.add_generic_rpc_handlers(
+            (*edge.handlers(self._config.routes), grpc.method_handlers_generic_handler(SERVICE, own))
+        )
         self._health.add_to(server)
         add_reflection(server, self._config.routes, also=(SERVICE,))
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
@@ -19,12 +19,13 @@ from isochrone.link.version import NEWEST
 from isochrone.rpc import Answered, Call
 from isochrone.status import code_of
 from isochrone.telemetry import RouteStats
-from isochrone.v1 import budget_pb2, link_pb2
+from isochrone.v1 import link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.planner import Plan, plan
+from isochrone_router.starting import Done, Ended, Leave, awaited
 from isochrone_router.weights import Weights
 
 
@@ -34,15 +35,6 @@ class Sla(NamedTuple):
     objective_s: float
     deadline_s: float
     lanes: tuple[str, ...]
-
-
-class Ended(NamedTuple):
-    """What came of a request."""
-
-    payload: bytes
-    error: IsochroneError | None
-    """In place of an answer; it has the budget too."""
-    budget: budget_pb2.BudgetReport
 
 
 class Servicer:
@@ -75,8 +67,8 @@ class Servicer:
         self.stats = {route: RouteStats(clock) for route in routes}
         self.draining = False
 
-    def start(self, call: Call, done: Callable[[Ended], None]) -> Flight:
-        """Takes a request in; `done` is called once with what came of it. Raises what it is refused with."""
+    def start(self, call: Call, done: Done) -> Leave:
+        """A Start."""
         if call.route not in self._slas:
             raise UnknownRoute(f"no route {call.route!r} here; there is {', '.join(sorted(self._slas))}")
         try:
@@ -86,10 +78,9 @@ class Servicer:
             raise
         self._expiries.arm(flight.expires_at_s)
         self._dispatcher.dispatch(flight, decision)
-        return flight
+        return partial(self._leave, flight)
 
-    def abandon(self, flight: Flight) -> None:
-        """Its caller has gone: it ends without a word."""
+    def _leave(self, flight: Flight) -> None:
         if not flight.is_over:
             flight.is_over = True
             self.stats[flight.call.route].add("CANCELLED", None)
@@ -97,23 +88,9 @@ class Servicer:
 
     async def serve(self, call: Call) -> Answered:
         """Answers a call or raises an IsochroneError; either way with its budget where it got one."""
-        ended: asyncio.Future[Ended] = self._loop.create_future()
+        return await awaited(self.start, call)
 
-        def settle(what: Ended) -> None:
-            if not ended.done():  # as it is when its caller has just left
-                ended.set_result(what)
-
-        flight = self.start(call, settle)
-        try:
-            payload, error, budget = await ended
-        except asyncio.CancelledError:
-            self.abandon(flight)
-            raise
-        if error is not None:
-            raise error
-        return Answered(payload, budget)
-
-    def _end(self, done: Callable[[Ended], None], flight: Flight) -> None:
+    def _end(self, done: Done, flight: Flight) -> None:
         """It has been answered, or has failed."""
         self._dispatcher.finish(flight)
         report = flight.ledger.report(self._clock())
@@ -126,7 +103,7 @@ class Servicer:
             self.stats[route].add(code_pb2.Code.Name(code_of(error)), report)
         done(Ended(flight.payload, error, report))
 
-    def _admit(self, call: Call, done: Callable[[Ended], None]) -> tuple[Flight, Plan]:
+    def _admit(self, call: Call, done: Done) -> tuple[Flight, Plan]:
         """The request with its budget and plan. Raises what it is refused with."""
         objective_s, deadline_s, lanes = self._slas[call.route]
         if self.draining:

@@ -23,12 +23,10 @@ from isochrone.incidents import incident
 from isochrone.rpc import Call, fail
 from isochrone.status import to_status
 from isochrone.v1 import router_pb2
-from isochrone_router.flight import Flight
-from isochrone_router.servicer import Ended, Servicer
+from isochrone_router.starting import Ended, Leave, Start
 
 log = logging.getLogger(__name__)
 
-SERVICE, METHOD = "isochrone.v1.Router", "Session"
 OLDEST = NEWEST = 1
 REQUEST_BYTES = 64 * 1024
 """A larger one would hold up the small ones behind it."""
@@ -49,13 +47,13 @@ class Window:
 class Session:
     """One stream, from its Hello to its end."""
 
-    def __init__(self, context: Any, servicer: Servicer, *, name: str, window: Window, clock: Clock) -> None:
+    def __init__(self, context: Any, start: Start, *, name: str, window: Window, clock: Clock) -> None:
         self._context = context
-        self._servicer = servicer
+        self._start = start
         self._name = name
         self._window = window
         self._clock = clock
-        self._under_way: dict[int, Flight | None] = {}
+        self._under_way: dict[int, _UnderWay] = {}
         self._held = self._held_bytes = 0
         self._out: deque[_Message] = deque()
         self._ready = asyncio.Event()
@@ -91,9 +89,9 @@ class Session:
                 await self._room.wait()
         finally:
             writing.cancel()
-            for flight in self._under_way.values():
-                if flight is not None:
-                    self._servicer.abandon(flight)
+            for request in self._under_way.values():
+                if request.leave is not None:
+                    request.leave()
             self._under_way.clear()
 
     def drain(self) -> None:
@@ -114,7 +112,7 @@ class Session:
         id, payload = request.id, request.payload
         if not id or id in self._under_way:
             raise InvalidRequest.of("requests.id", f"{id}: must be over 0, and that of no request under way")
-        self._under_way[id] = None
+        under_way = self._under_way[id] = _UnderWay(len(payload))
         self._held += 1
         self._held_bytes += len(payload)
         timeout_us = request.timeout_us
@@ -130,31 +128,28 @@ class Session:
                 raise InvalidRequest.of(
                     "requests.payload", f"has {len(payload)} bytes; over {REQUEST_BYTES}, make a call of its own"
                 )
-            flight = self._servicer.start(call, partial(self._answered, id, len(payload)))
+            under_way.leave = self._start(call, partial(self._answered, id))
         except IsochroneError as error:
-            self._answer(id, len(payload), error=error)
+            self._answer(id, error=error)
         except Exception as error:
-            self._answer(id, len(payload), error=incident(call.route, error))
-        else:
-            if id in self._under_way:
-                self._under_way[id] = flight
+            self._answer(id, error=incident(call.route, error))
 
     def _cancel(self, id: int) -> None:
-        flight = self._under_way.pop(id, None)
-        if flight is not None:
-            self._servicer.abandon(flight)
-            self._release(1, len(flight.call.request))
+        request = self._under_way.pop(id, None)
+        if request is not None and request.leave is not None:
+            request.leave()
+            self._release(1, request.size_bytes)
 
-    def _answered(self, id: int, size_bytes: int, ended: Ended) -> None:
-        self._answer(id, size_bytes, payload=ended.payload, error=ended.error, budget=ended.budget)
+    def _answered(self, id: int, ended: Ended) -> None:
+        self._answer(id, payload=ended.payload, error=ended.error, budget=ended.budget)
 
     def _answer(
-        self, id: int, size_bytes: int, *, payload: bytes = b"", error: IsochroneError | None = None, budget: Any = None
+        self, id: int, *, payload: bytes = b"", error: IsochroneError | None = None, budget: Any = None
     ) -> None:
-        del self._under_way[id]
+        request = self._under_way.pop(id)
         message = self._message()
         message.requests += 1
-        message.request_bytes += size_bytes
+        message.request_bytes += request.size_bytes
         message.bytes += len(payload)
         status = b"" if error is None else to_status(error).SerializeToString()
         message.frames.answers.add(id=id, payload=payload, status=status, budget=budget)
@@ -189,17 +184,17 @@ class Session:
 class Sessions:
     """The Session method: a handler for each stream, and all that are open."""
 
-    def __init__(self, servicer: Servicer, *, name: str, window: Window, clock: Clock) -> None:
-        self._new: Callable[[Any], Session] = partial(Session, servicer=servicer, name=name, window=window, clock=clock)
+    def __init__(self, start: Start, *, name: str, window: Window, clock: Clock) -> None:
+        self._new: Callable[[Any], Session] = partial(Session, start=start, name=name, window=window, clock=clock)
         self._open: set[Session] = set()
         self._draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
-        method = grpc.stream_stream_rpc_method_handler(self._serve)
-        return grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Of the Session method."""
+        return grpc.stream_stream_rpc_method_handler(self._serve)
 
     def drain(self) -> None:
         """Moves every client to another router."""
@@ -220,6 +215,14 @@ class Sessions:
             log.debug("the client of a session has gone")
         finally:
             self._open.discard(session)
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A request that was taken in and isn't answered."""
+
+    size_bytes: int
+    leave: Leave | None = None
 
 
 _EOF = router_pb2.ClientFrames()

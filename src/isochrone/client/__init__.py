@@ -7,12 +7,15 @@ Its files:
 
     client.py, sync_client.py   what callers hold; they differ only in the awaiting
     transport.py                the seam underneath: one request out, one reply back
-    unary.py                    the transport of today: a unary RPC for each request
+    sessions.py, session.py     the transport of the asyncio client: streams that many requests share
+    unary.py                    an RPC for each request: large ones, those of threads, and where there are no sessions
+    page.py                     what a fan-out takes and gives
     ranking.py, budget.py       what callers give and get
 """
 
 from isochrone.client.budget import Budget
 from isochrone.client.client import Client
+from isochrone.client.page import Leg, LegResult, Outcome, Page, Take
 from isochrone.client.ranking import Ranking, User
 from isochrone.client.sync_client import SyncClient
 from isochrone.client.transport import Answer, Reply, Request, SyncTransport, Transport
@@ -21,11 +24,16 @@ __all__ = [
     "Answer",
     "Budget",
     "Client",
+    "Leg",
+    "LegResult",
+    "Outcome",
+    "Page",
     "Ranking",
     "Reply",
     "Request",
     "SyncClient",
     "SyncTransport",
+    "Take",
     "Transport",
     "User",
 ]

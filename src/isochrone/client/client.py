@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
 import grpc
 
 from isochrone.client.endpoint import Endpoint
+from isochrone.client.page import FAN_OUT, Leg, Page, fan_out_request, page_of
 from isochrone.client.ranking import RANK, Ranking, User, rank_request, ranking_of
 from isochrone.client.sessions import SessionTransport
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Request, Transport
@@ -66,6 +67,11 @@ class Client:
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         return (await self._transport.exchange(Request(route, request, timeout_s, variant))).opened()
+
+    async def fan_out(self, legs: Mapping[str, Leg], *, timeout_s: float | None = None) -> Page:
+        """Several requests in one call, answered by its deadline with what has arrived. Raises the error of a leg that
+        is required and has no answer; what became of the others is in the page."""
+        return page_of(await self.call(FAN_OUT, fan_out_request(legs), timeout_s=timeout_s))
 
     async def close(self, *, grace_s: float = 1.0) -> None:
         """Lets requests under way finish for that long, then ends them with Cancelled."""

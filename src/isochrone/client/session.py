@@ -57,6 +57,7 @@ class Session:
         """Past the router's window, in their order."""
         self._outbox: Outbox[router_pb2.ClientFrames] = Outbox(router_pb2.ClientFrames)
         self._draining = False
+        self._finishing: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when the stream has ended."""
         self._tasks = (
@@ -132,9 +133,10 @@ class Session:
 
     async def close(self) -> None:
         """Ends the stream. What is under way fails with SessionLost."""
-        for task in self._tasks:
+        tasks = (*self._tasks, *(() if self._finishing is None else (self._finishing,)))
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._channel.close(None)
 
     async def finish(self) -> None:
@@ -190,8 +192,8 @@ class Session:
                 asked = self._settled(answer.id)
                 if asked is not None and not asked.answer.done():
                     asked.answer.set_result(answer)
-            if frames.drain:
-                self._draining = True
+            if frames.drain and self._finishing is None:
+                self._finishing = asyncio.create_task(self.finish(), name="finish a session")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Reading or writing is over, and with it the session."""

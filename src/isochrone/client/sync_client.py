@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 import grpc
 
 from isochrone.client.endpoint import Endpoint
+from isochrone.client.page import FAN_OUT, Leg, Page, fan_out_request, page_of
 from isochrone.client.ranking import RANK, Ranking, User, rank_request, ranking_of
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Request, SyncTransport
 from isochrone.client.unary import SyncUnaryTransport
@@ -47,6 +48,10 @@ class SyncClient:
         """As `Client.call`, but blocks."""
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         return self._transport.exchange(Request(route, request, timeout_s, variant)).opened()
+
+    def fan_out(self, legs: Mapping[str, Leg], *, timeout_s: float | None = None) -> Page:
+        """As `Client.fan_out`, but blocks."""
+        return page_of(self.call(FAN_OUT, fan_out_request(legs), timeout_s=timeout_s))
 
     def close(self) -> None:
         """Ends requests under way with Cancelled."""

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from isochrone.deadline import Clock, monotonic
 from isochrone.link import version
@@ -29,7 +29,7 @@ class LinkState(StrEnum):
     DRAINING = "draining"
     REFUSED = "refused"
     SPARE = "spare"
-    """Another address of a node to which a link is up."""
+    """Another address of a node to which a link is up: open, and ready to take over."""
 
 
 class LinkEvents(Protocol):
@@ -73,6 +73,8 @@ class NodeLink:
         self._outbox: Outbox[link_pb2.RouterFrames] = Outbox(link_pb2.RouterFrames)
         self._heard_s = clock()
         self._up = False
+        self._ready = False
+        self._needed = asyncio.Event()
         self.given = 0
         """Jobs of ours that it holds, addressed or claimed."""
 
@@ -121,8 +123,7 @@ class NodeLink:
         wait_s = REDIAL_FIRST_S
         while True:
             try:
-                if not (self.state is LinkState.SPARE and self._events.is_linked(self.node)):
-                    await self._serve_once()
+                await self._serve_once()
             except LinkBroken as error:
                 log.debug("link to %s: %s", self.address, error)
             finally:
@@ -139,13 +140,20 @@ class NodeLink:
             first = await stream.read()
             if first is EOF or not self._accept(first):
                 return
-            writer = asyncio.create_task(self._outbox.write_all(stream.write), name=f"link to {self.name}")
+            reading = asyncio.create_task(stream.read(), name=f"first from {self.name}")
+            tasks: list[asyncio.Task[Any]] = [reading]
             try:
-                while (frames := await stream.read()) is not EOF:
+                if self.state is LinkState.SPARE and not await self._stand_by(reading):
+                    return
+                tasks.append(asyncio.create_task(self._outbox.write_all(stream.write), name=f"link to {self.name}"))
+                frames = await reading
+                while frames is not EOF:
                     self._take(frames)
+                    frames = await stream.read()
             finally:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)  # on a broken stream it raises as well
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)  # on a broken stream they raise as well
 
     def _accept(self, first: link_pb2.NodeFrames) -> bool:
         welcome = first.welcome
@@ -156,13 +164,36 @@ class NodeLink:
                 self._become(LinkState.REFUSED)
             return False
         self.welcome = welcome
+        self.variants = {variant.lane: variant for variant in welcome.variants}
         if self._events.is_linked(self.node):
             # The node has not taken this link for real yet: that it does with the first frame after the Welcome.
             if self.state is not LinkState.SPARE:
                 log.info("node at %s is %s, which is linked already", self.address, self.name)
                 self._become(LinkState.SPARE)
-            return False
-        self.variants = {variant.lane: variant for variant in welcome.variants}
+            return True
+        self._begin()
+        return True
+
+    def take_over(self) -> None:
+        """The other link to this spare one's node is gone."""
+        if self.state is LinkState.SPARE and self._ready:
+            self._begin()
+            self._needed.set()
+
+    async def _stand_by(self, reading: asyncio.Task[link_pb2.NodeFrames]) -> bool:
+        """Waits until it is needed; False where the stream ends before that."""
+        self._needed.clear()
+        needed = asyncio.create_task(self._needed.wait())
+        self._ready = True
+        try:
+            await asyncio.wait((needed, reading), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._ready = False
+            needed.cancel()
+        return self._up
+
+    def _begin(self) -> None:
+        """The link counts from now on."""
         self._outbox = Outbox(link_pb2.RouterFrames)
         self._outbox.frames().epoch = self._hello.epoch
         self._heard_s = self._clock()
@@ -170,7 +201,6 @@ class NodeLink:
         self.state = LinkState.LINKED
         log.info("linked to node %s at %s", self.name, self.address)
         self._events.link_up(self)
-        return True
 
     def _take(self, frames: link_pb2.NodeFrames) -> None:
         self._heard_s = self._clock()

@@ -55,13 +55,17 @@ class Intake:
         return router in self._callers
 
     def link_up(self, link: RouterLink) -> None:
+        """A router that dials anew has given its old link up, whether or not that is known here."""
+        former = self._callers.get(link.router)
+        if former is not None:
+            self.link_down(former.link)
         self._callers[link.router] = LinkCaller(link)
 
     def link_down(self, link: RouterLink) -> None:
         """Nobody waits for that router's jobs any more."""
         caller = self._callers.get(link.router)
         if caller is None or caller.link is not link:
-            return  # it has dialled anew already
+            return  # it has dialled anew since
         del self._callers[link.router]
         for key, task in list(self._fetches.items()):
             if key.owner == link.router:

@@ -1,11 +1,24 @@
+from google.protobuf import any_pb2 as _any_pb2
 from isochrone.v1 import budget_pb2 as _budget_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class LegOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEG_OUTCOME_UNSPECIFIED: _ClassVar[LegOutcome]
+    LEG_OUTCOME_OK: _ClassVar[LegOutcome]
+    LEG_OUTCOME_FALLBACK: _ClassVar[LegOutcome]
+    LEG_OUTCOME_MISSED: _ClassVar[LegOutcome]
+LEG_OUTCOME_UNSPECIFIED: LegOutcome
+LEG_OUTCOME_OK: LegOutcome
+LEG_OUTCOME_FALLBACK: LegOutcome
+LEG_OUTCOME_MISSED: LegOutcome
 
 class ClientFrames(_message.Message):
     __slots__ = ("hello", "requests", "cancels")
@@ -76,3 +89,63 @@ class SessionAnswer(_message.Message):
     status: bytes
     budget: _budget_pb2.BudgetReport
     def __init__(self, id: _Optional[int] = ..., payload: _Optional[bytes] = ..., status: _Optional[bytes] = ..., budget: _Optional[_Union[_budget_pb2.BudgetReport, _Mapping]] = ...) -> None: ...
+
+class FanOutRequest(_message.Message):
+    __slots__ = ("legs",)
+    LEGS_FIELD_NUMBER: _ClassVar[int]
+    legs: _containers.RepeatedCompositeFieldContainer[Leg]
+    def __init__(self, legs: _Optional[_Iterable[_Union[Leg, _Mapping]]] = ...) -> None: ...
+
+class Leg(_message.Message):
+    __slots__ = ("name", "route", "request", "required", "timeout_us", "variant", "takes", "fallback")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    route: str
+    request: _any_pb2.Any
+    required: bool
+    timeout_us: int
+    variant: str
+    takes: _containers.RepeatedCompositeFieldContainer[Take]
+    fallback: _any_pb2.Any
+    def __init__(self, name: _Optional[str] = ..., route: _Optional[str] = ..., request: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., required: _Optional[bool] = ..., timeout_us: _Optional[int] = ..., variant: _Optional[str] = ..., takes: _Optional[_Iterable[_Union[Take, _Mapping]]] = ..., fallback: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
+
+class Take(_message.Message):
+    __slots__ = ("leg", "field", "into", "optional")
+    LEG_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    INTO_FIELD_NUMBER: _ClassVar[int]
+    OPTIONAL_FIELD_NUMBER: _ClassVar[int]
+    leg: str
+    field: int
+    into: int
+    optional: bool
+    def __init__(self, leg: _Optional[str] = ..., field: _Optional[int] = ..., into: _Optional[int] = ..., optional: _Optional[bool] = ...) -> None: ...
+
+class LegResult(_message.Message):
+    __slots__ = ("name", "outcome", "answer", "status", "budget")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    outcome: LegOutcome
+    answer: _any_pb2.Any
+    status: bytes
+    budget: _budget_pb2.BudgetReport
+    def __init__(self, name: _Optional[str] = ..., outcome: _Optional[_Union[LegOutcome, str]] = ..., answer: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., status: _Optional[bytes] = ..., budget: _Optional[_Union[_budget_pb2.BudgetReport, _Mapping]] = ...) -> None: ...
+
+class FanOutResponse(_message.Message):
+    __slots__ = ("legs", "total_us")
+    LEGS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    legs: _containers.RepeatedCompositeFieldContainer[LegResult]
+    total_us: int
+    def __init__(self, legs: _Optional[_Iterable[_Union[LegResult, _Mapping]]] = ..., total_us: _Optional[int] = ...) -> None: ...

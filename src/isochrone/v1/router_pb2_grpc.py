@@ -39,6 +39,16 @@ class RouterStub:
                 request_serializer=isochrone_dot_v1_dot_router__pb2.ClientFrames.SerializeToString,
                 response_deserializer=isochrone_dot_v1_dot_router__pb2.SessionFrames.FromString,
                 _registered_method=True)
+        self.FanOut = channel.unary_unary(
+                '/isochrone.v1.Router/FanOut',
+                request_serializer=isochrone_dot_v1_dot_router__pb2.FanOutRequest.SerializeToString,
+                response_deserializer=isochrone_dot_v1_dot_router__pb2.FanOutResponse.FromString,
+                _registered_method=True)
+        self.FanOutStream = channel.unary_stream(
+                '/isochrone.v1.Router/FanOutStream',
+                request_serializer=isochrone_dot_v1_dot_router__pb2.FanOutRequest.SerializeToString,
+                response_deserializer=isochrone_dot_v1_dot_router__pb2.LegResult.FromString,
+                _registered_method=True)
 
 
 class RouterServicer:
@@ -53,6 +63,21 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FanOut(self, request, context):
+        """A page in one call: several requests side by side, answered a margin before the
+        deadline with what has arrived. A leg that has no answer by then is named.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FanOutStream(self, request, context):
+        """The same, each leg as it ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +85,16 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=isochrone_dot_v1_dot_router__pb2.ClientFrames.FromString,
                     response_serializer=isochrone_dot_v1_dot_router__pb2.SessionFrames.SerializeToString,
+            ),
+            'FanOut': grpc.unary_unary_rpc_method_handler(
+                    servicer.FanOut,
+                    request_deserializer=isochrone_dot_v1_dot_router__pb2.FanOutRequest.FromString,
+                    response_serializer=isochrone_dot_v1_dot_router__pb2.FanOutResponse.SerializeToString,
+            ),
+            'FanOutStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.FanOutStream,
+                    request_deserializer=isochrone_dot_v1_dot_router__pb2.FanOutRequest.FromString,
+                    response_serializer=isochrone_dot_v1_dot_router__pb2.LegResult.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -89,6 +124,60 @@ class Router:
             '/isochrone.v1.Router/Session',
             isochrone_dot_v1_dot_router__pb2.ClientFrames.SerializeToString,
             isochrone_dot_v1_dot_router__pb2.SessionFrames.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FanOut(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isochrone.v1.Router/FanOut',
+            isochrone_dot_v1_dot_router__pb2.FanOutRequest.SerializeToString,
+            isochrone_dot_v1_dot_router__pb2.FanOutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FanOutStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isochrone.v1.Router/FanOutStream',
+            isochrone_dot_v1_dot_router__pb2.FanOutRequest.SerializeToString,
+            isochrone_dot_v1_dot_router__pb2.LegResult.FromString,
             options,
             channel_credentials,
             insecure,
