@@ -18,9 +18,8 @@ from isochrone.v1 import router_pb2
 
 pytestmark = pytest.mark.processes
 
-BODY, UNITS, TROUBLE = (
-    toy_pb2.ToyMessage.DESCRIPTOR.fields_by_name[name].number for name in ("body", "units", "trouble")
-)
+FIELDS = toy_pb2.ToyMessage.DESCRIPTOR.fields_by_name
+BODY, UNITS, TROUBLE = (FIELDS[name].number for name in ("body", "units", "trouble"))
 
 
 def toy(body: bytes = b"", **fields: object) -> toy_pb2.ToyMessage:
@@ -152,7 +151,7 @@ async def test_legs_come_as_they_end_where_they_are_streamed(mesh: StartMesh) ->
     """The quick one first, though it was asked last."""
     running = await mesh(nodes=1, options={"sleep_ms": 100})
     request = router_pb2.FanOutRequest(
-        legs=[router_pb2.Leg(name="slow", route=SLEEP), router_pb2.Leg(name="quick", route=ECHO)]
+        legs=[router_pb2.Leg(name="slow", route=SLEEP), router_pb2.Leg(name="quick", route="no.Such/Method")]
     )
     async with grpc.aio.insecure_channel(running.router.address) as channel:
         stream = channel.unary_stream("/isochrone.v1.Router/FanOutStream", None, router_pb2.LegResult.FromString)
