@@ -11,7 +11,8 @@ class Model(Protocol):
 
     The node calls `load` once, then `forward` on growing batches of `example`s to warm up and to learn
     how long batches take; only then does it say it is ready. `decode` and `encode` run on the node's event
-    loop, so they are short; `forward` runs beside it, one call at a time.
+    loop, so they are short; `forward` runs beside it, one call at a time. A model whose `decode` takes longer, as that
+    of a photo does, has an attribute `decodes_beside = True`: it is then called in a thread, and must bear several.
 
     The items between decode, forward and encode are the model's own business.
     """

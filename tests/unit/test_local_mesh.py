@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 
@@ -458,3 +459,40 @@ async def test_a_lane_that_had_no_room_is_claimed_from_again() -> None:
         for size, count in ((3_000, 100), (60_000, 20), (10, 1)):  # small ones teach how heavy a byte is
             answers = await asyncio.gather(*(at.call(ECHO, bytes(size)) for _ in range(count)))
             assert {len(answer.payload) for answer in answers} == {size}
+
+
+class Photos(EchoModel):
+    """Its requests take a while to decode."""
+
+    decodes_beside = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[str] = set()
+        self.go_on = threading.Event()
+
+    def decode(self, route: str, payload: bytes) -> bytes:
+        self.threads.add(threading.current_thread().name)
+        if payload == b"broken":
+            raise InvalidRequest.of("image", "can't be decoded")
+        if payload == b"large" and not self.go_on.wait(5):
+            raise TimeoutError
+        return payload
+
+
+async def test_a_model_may_decode_beside_the_event_loop() -> None:
+    """A large request holds up no small one, a bad one harms nobody, and a caller who leaves is forgotten."""
+    model = Photos()
+    async with LocalMesh([model], routes={ECHO: {"objective_ms": 2000, "deadline_ms": 5000}}) as mesh:
+        large, left = (asyncio.create_task(mesh.call(ECHO, b"large")) for _ in range(2))
+        small = LocalMesh.call(mesh, ECHO, b"small")
+        await asyncio.sleep(0)
+        left.cancel()
+        model.go_on.set()
+        assert (await small).payload == b"small"
+        with pytest.raises(InvalidRequest, match="can't be decoded"):
+            await mesh.call(ECHO, b"broken")
+        assert (await large).payload == b"large"
+        assert all(name.startswith("decode") for name in model.threads)
+        await mesh.settled()
+        assert mesh.under_way == NOTHING

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +23,8 @@ from isochrone.v1 import link_pb2
 log = logging.getLogger(__name__)
 
 ENVELOPE_VERSION = 1
+DECODERS = 2
+"""Threads for models that decode beside the event loop."""
 
 
 class Intake:
@@ -34,6 +37,7 @@ class Intake:
         self._callers: dict[int, LinkCaller] = {}
         self._seen = Seen()
         self._fetches: dict[JobKey, asyncio.Task[None]] = {}
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self._told: set[str] = set()
         self.leaving = False
 
@@ -41,9 +45,12 @@ class Intake:
     def links(self) -> Iterable[RouterLink]:
         return [caller.link for caller in self._callers.values()]
 
+    def close(self) -> None:
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
     @property
     def fetching(self) -> int:
-        """Jobs whose payload is on its way."""
+        """Jobs whose payload is on its way, or being decoded."""
         return len(self._fetches)
 
     async def fetched(self, *, timeout_s: float) -> None:
@@ -180,7 +187,9 @@ class Intake:
             self._stage_job(caller, served, job, key, payload)
 
     def _fetch_ended(self, key: JobKey, served: Served, units: int) -> None:
-        del self._fetches[key]
+        task = self._fetches.get(key)
+        if task is not None and task.done():  # else it is being decoded since
+            del self._fetches[key]
         served.staging.no_longer_expect(units)
 
     def _stage_job(self, caller: LinkCaller, served: Served, job: link_pb2.Job, key: JobKey, payload: bytes) -> None:
@@ -217,19 +226,39 @@ class Intake:
             deadline_s=deadline_s,
             claimed_s=self._clock(),
         )
-        try:
-            staged.item = served.model.decode(route, payload)
-            staged.units = served.model.weigh(staged.item)
-            if staged.units > served.model.max_units:
-                raise InvalidRequest.of(
-                    "request",
-                    f"has {staged.units} {served.model.unit}; at most {served.model.max_units} are taken at once",
-                )
-        except IsochroneError as error:
-            reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=error)])
+        if not served.decodes_beside:
+            self._add(served, staged, _decoded(served, staged, route, payload))
             return
-        except Exception as error:
-            fault = incident(f"{served.model.variant}: decode raised", error)
-            reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=fault)])
-            return
-        served.staging.add(staged)
+        task = asyncio.create_task(self._decode_beside(served, staged, route, payload), name=f"decode {key.job}")
+        self._fetches[key] = task
+        served.staging.expect(1)
+        task.add_done_callback(lambda _: self._fetch_ended(key, served, 1))
+
+    async def _decode_beside(self, served: Served, staged: StagedJob, route: str, payload: bytes) -> None:
+        """Cancelled when its caller goes; a decoding that has begun is finished, and forgotten."""
+        loop = asyncio.get_running_loop()
+        error = await loop.run_in_executor(self._decoders, _decoded, served, staged, route, payload)
+        self._add(served, staged, error)
+
+    def _add(self, served: Served, staged: StagedJob, error: IsochroneError | None) -> None:
+        if error is None:
+            served.staging.add(staged)
+        else:
+            staged.reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=error)])
+
+
+def _decoded(served: Served, staged: StagedJob, route: str, payload: bytes) -> IsochroneError | None:
+    """Fills in the item and its weight, or says why there is none."""
+    model = served.model
+    try:
+        staged.item = model.decode(route, payload)
+        staged.units = model.weigh(staged.item)
+    except IsochroneError as error:
+        return error
+    except Exception as error:
+        return incident(f"{model.variant}: decode raised", error)
+    if staged.units > model.max_units:
+        return InvalidRequest.of(
+            "request", f"has {staged.units} {model.unit}; at most {model.max_units} are taken at once"
+        )
+    return None

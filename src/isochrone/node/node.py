@@ -166,6 +166,8 @@ class Node:
         if self._registry is not None:
             await self._registry.close()
         self._device.close()
+        if self._served:
+            self._intake.close()
 
     # What links tell (RouterEvents).
 

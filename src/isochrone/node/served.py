@@ -66,6 +66,11 @@ class Served:
         )
 
     @property
+    def decodes_beside(self) -> bool:
+        """Whether requests are decoded in a thread (Model)."""
+        return bool(getattr(self.model, "decodes_beside", False))
+
+    @property
     def room(self) -> int:
         """Units that may still be staged: one batch."""
         return self.model.batch_units - self.staging.units - self.staging.expected_units
