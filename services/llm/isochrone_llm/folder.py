@@ -112,7 +112,7 @@ def _weights(files: _Files) -> dict[str, Tensor]:
 
 def _model(config: LlamaConfig, weights: dict[str, Tensor], directory: Path) -> Llama:
     if config.tie_word_embeddings:
-        weights.setdefault("lm_head.weight", weights.get("model.embed_tokens.weight", torch.empty(0)))
+        weights["lm_head.weight"] = weights.get("model.embed_tokens.weight", torch.empty(0))
     model = Llama(config)
     try:
         model.load_state_dict(weights)

@@ -10,6 +10,15 @@ from typing import Any
 
 from isochrone.errors import ConfigError
 
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LlamaConfig:
@@ -39,6 +48,9 @@ class LlamaConfig:
         try:
             said: Mapping[str, Any] = json.loads(content)
             rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
+            for size in _SIZES:
+                if not isinstance(said[size], int) or said[size] < 1:
+                    raise ConfigError(f"{path}: {size}: {said[size]!r} is not a number above 0")
             for what, is_so in (
                 ("model_type", said["model_type"] == "llama"),
                 ("hidden_act", said.get("hidden_act", "silu") == "silu"),

@@ -83,7 +83,8 @@ def _write_model(folder: Path, model: Llama) -> None:
     _write_json(folder / GENERATION, special | {"max_new_tokens": _DEFAULT_MAX_TOKENS, "do_sample": False})
     # Tied weights are stored once.
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-    safetensors.torch.save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    # As bytes: `save_file` would make it readable to its owner alone, and nodes run as someone else.
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights, metadata={"format": "pt"}))
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
