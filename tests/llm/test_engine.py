@@ -291,6 +291,26 @@ async def test_fault_of_the_loop_ends_everyone_and_not_the_engine(
     assert engine.stats() == EngineStats(active=0, waiting=0, kv_used=0)
 
 
+async def test_thread_that_dies_leaves_nobody_waiting(
+    make_engine: MakeEngine, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When even ending everyone fails, as on a device that is lost: all hear of it, and no more are taken."""
+    engine = make_engine(max_seqs=2)
+    await engine.start()
+
+    def broken(*_: object, **__: object) -> list[object]:
+        raise MemoryError("nobody foresaw this")
+
+    monkeypatch.setattr(engine._loop, "step", broken)
+    monkeypatch.setattr(engine._loop, "end_all", broken)
+    streams = [engine.submit(str(k), prompts[k], GREEDY, NEVER) for k in range(5)]
+    ended = list(map(whole, await asyncio.gather(*map(heard, streams))))
+    assert {delta.finish for delta in ended} == {Finish.FAILED}
+    with pytest.raises(Unavailable):
+        engine.submit("next", prompts[0], GREEDY, NEVER)
+    await engine.close(drain_s=60)
+
+
 async def test_anything_at_once(make_engine: MakeEngine, prompts: list[list[int]]) -> None:
     """Listeners that stay, leave and are late, on few slots: every prompt ends, and nothing is left behind."""
     engine = make_engine(max_seqs=3)

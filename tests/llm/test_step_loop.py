@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -24,12 +24,12 @@ WARM = SamplingParams(max_tokens=30, temperature=1.0, top_p=0.9, seed=7)
 class Bench:
     """A step loop on a clock that is turned by hand, and what was said to each prompt."""
 
-    def __init__(self, llama: LlamaFolder, runner: Callable[[], Runner] | None = None, *, max_seqs: int = 4) -> None:
+    def __init__(self, llama: LlamaFolder, runner: Runner | None = None, *, max_seqs: int = 4) -> None:
         self.now_s = 0.0
         self.llama = llama
         self.limits = Limits(max_context=128, kv_tokens=400, max_seqs=max_seqs)
         self.loop = StepLoop(
-            runner or (lambda: Runner(llama.model, slots=max_seqs, context=128)),
+            runner or Runner(llama.model, slots=max_seqs, context=128),
             limits=self.limits,
             prefill_tokens=64,
             end_tokens=llama.end_tokens,
@@ -125,7 +125,7 @@ def test_those_who_run_share_one_forward(llama: LlamaFolder, prompts: list[list[
             calls.append(len(chunks))
             return super().forward(first_slot, chunks, seen)
 
-    bench = Bench(llama, lambda: Counted(llama.model, slots=4, context=128))
+    bench = Bench(llama, Counted(llama.model, slots=4, context=128))
     bench.add("a", prompts[0])
     bench.add("b", prompts[1])
     bench.step()
@@ -276,7 +276,7 @@ def test_only_the_culprit_fails(
     llama: LlamaFolder, prompts: list[list[int]], caplog: pytest.LogCaptureFixture, raises: bool, place: int
 ) -> None:
     """A prompt that the model fails on ends with an incident; those beside it, or next in its slot, go on."""
-    bench = Bench(llama, lambda: Faulty(llama, culprit=599, raises=raises))
+    bench = Bench(llama, Faulty(llama, culprit=599, raises=raises))
     for k in range(8):
         bench.add(str(k), [599] * 40 if k == place else prompts[k])
     bench.run()
@@ -293,7 +293,7 @@ def test_only_the_culprit_fails(
 def test_failing_in_the_middle_spares_the_others(llama: LlamaFolder, prompts: list[list[int]], raises: bool) -> None:
     """A token that one sequence has made is what the model fails on: those who share its forward lose nothing."""
     fifth = alone(llama, prompts[0])[5]
-    bench = Bench(llama, lambda: Faulty(llama, culprit=fifth, raises=raises))
+    bench = Bench(llama, Faulty(llama, culprit=fifth, raises=raises))
     for k in range(4):
         bench.add(str(k), [token for token in prompts[k] if token != fifth])
     bench.run()

@@ -4,7 +4,8 @@ Nothing here knows torch. Another engine takes the place of `TorchEngine` by kee
 
 - A submitted prompt's deltas end with exactly one that has a `finish`, whatever happens.
 - A caller that stops listening, or is cancelled, has its prompt cancelled.
-- What a greedy prompt is answered doesn't depend on what else runs.
+- What a greedy prompt is answered doesn't depend on what else runs, but for rounding: a larger batch adds up in
+  another order, which decides only between tokens that are all but equally likely.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]:
         """The text that goes on from the prompt, in deltas; it is made whether or not they are read.
 
+        The deadline is one of this process's monotonic clock: past it, the text ends with what there is.
         Raises InvalidRequest where the prompt doesn't fit the limits, Overloaded where too many wait, Unavailable
         before `start` and after `close`, and ValueError where a prompt of that id is still being answered.
         """

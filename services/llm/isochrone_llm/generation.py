@@ -53,6 +53,11 @@ class Generation:
         return len(self.prompt)
 
     @property
+    def completion_tokens(self) -> int:
+        """Made so far."""
+        return self._made
+
+    @property
     def reserved_tokens(self) -> int:
         """The most it may come to, prompt and completion."""
         return len(self.prompt) + self.params.max_tokens

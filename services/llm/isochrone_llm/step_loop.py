@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,7 +32,7 @@ class StepLoop:
 
     def __init__(
         self,
-        make_runner: Callable[[], Runner],
+        runner: Runner,
         *,
         limits: Limits,
         prefill_tokens: int,
@@ -40,8 +40,7 @@ class StepLoop:
         clock: Clock,
     ) -> None:
         self.limits = limits
-        self._make_runner = make_runner
-        self._runner = make_runner()
+        self._runner = runner
         self._prefill_tokens = prefill_tokens
         self._end_tokens = frozenset(end_tokens)
         self._clock = clock
@@ -82,8 +81,9 @@ class StepLoop:
         for generation in (*self._waiting, *self._running):
             if generation.finish is None:
                 self._end(generation, finish, error=error)
+        for slot in range(len(self._running)):
+            self._runner.cache.clear(slot)
         self._waiting, self._running = [], []
-        self._runner = self._make_runner()
         said, self._said = self._said, []
         return said
 

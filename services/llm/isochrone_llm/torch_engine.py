@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
+from typing import TypeVar
 
 import torch
 
 from isochrone.deadline import Clock, Deadline, monotonic
-from isochrone.errors import ConfigError, Overloaded, Unavailable
+from isochrone.errors import ConfigError, IsochroneError, Overloaded, Unavailable
 from isochrone.node.device import incident
-from isochrone_llm.engine import EngineStats, Finish, Limits, SamplingParams
+from isochrone_llm.engine import Delta, EngineStats, Finish, Limits, SamplingParams
 from isochrone_llm.folder import LlamaFolder
 from isochrone_llm.generation import Generation
 from isochrone_llm.runner import Runner
@@ -26,6 +27,7 @@ PREFILL_TOKENS = 512
 """Of prompts in one step. Who runs waits for them, so it bounds the longest pause between two tokens."""
 MAX_WAITING = 256
 RETRY_AFTER_S = 0.5
+_T = TypeVar("_T")
 
 
 class TorchEngine:
@@ -53,7 +55,7 @@ class TorchEngine:
         self._threads = threads
         self._max_live = limits.max_seqs + max_waiting
         self._loop = StepLoop(
-            lambda: Runner(llama.model, slots=limits.max_seqs, context=limits.max_context),
+            Runner(llama.model, slots=limits.max_seqs, context=limits.max_context),
             limits=limits,
             prefill_tokens=prefill_tokens,
             end_tokens=llama.end_tokens,
@@ -129,18 +131,23 @@ class TorchEngine:
         return EngineStats(active=active, waiting=max(0, len(self._live) - active), kv_used=kv_used)
 
     def _run(self) -> None:
-        """The thread: steps while there is anything to do."""
-        torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            while not self._stopped:
+        """The thread: steps while there is anything to do. Nobody is left waiting, however it ends."""
+        try:
+            torch.set_num_threads(self._threads)
+            with torch.inference_mode():
+                while not self._stopped:
+                    self._take_submitted()
+                    self._say(self._step())
                 self._take_submitted()
-                try:
-                    said = self._loop.step()
-                except Exception as error:
-                    said = self._loop.end_all(Finish.FAILED, error=incident("a step of the engine raised", error))
-                self._say(said)
-            self._take_submitted()
-            self._say(self._loop.end_all(Finish.CLOSED))
+                self._say(self._loop.end_all(Finish.CLOSED))
+        except Exception as error:
+            self._call(self._abandon, incident("the engine's thread ended", error))
+
+    def _step(self) -> Sequence[Said]:
+        try:
+            return self._loop.step()
+        except Exception as error:
+            return self._loop.end_all(Finish.FAILED, error=incident("a step of the engine raised", error))
 
     def _take_submitted(self) -> None:
         """Takes in what was submitted; waits for it when there is nothing else to do."""
@@ -153,11 +160,15 @@ class TorchEngine:
         """Hands what a step has to say to the event loop, all at once: waking it costs as much as a small layer."""
         self._busy = (self._loop.active, self._loop.kv_used)
         if said:
-            assert self._events is not None
-            try:
-                self._events.call_soon_threadsafe(self._deliver, said)
-            except RuntimeError:  # it was closed before this engine was: nobody listens
-                self._stopped = True
+            self._call(self._deliver, said)
+
+    def _call(self, function: Callable[[_T], None], argument: _T) -> None:
+        """Has the event loop call it."""
+        assert self._events is not None
+        try:
+            self._events.call_soon_threadsafe(function, argument)
+        except RuntimeError:  # it was closed before this engine was: nobody listens
+            self._stopped = True
 
     def _deliver(self, said: Sequence[Said]) -> None:
         for generation, delta in said:
@@ -166,3 +177,14 @@ class TorchEngine:
                 del self._live[generation.request_id]
         if not self._live:
             self._drained.set()
+
+    def _abandon(self, fault: IsochroneError) -> None:
+        """Ends everyone, where the thread no longer can."""
+        self._open = False
+        self._busy = (0, 0)
+        self._deliver(
+            [
+                Said(generation, Delta("", (), generation.completion_tokens, Finish.FAILED, fault))
+                for generation, _ in self._live.values()
+            ]
+        )
