@@ -32,7 +32,8 @@ EDGES = (
     "isochrone.node.node",
     "isochrone_router.router",
 )
-BUILDS = ("isochrone_recsys.build",)
+BUILDS = ("isochrone_recsys.build", "isochrone_llm.build")
+TEXT_MODELS = ("folder", "kv_cache", "llama", "runner", "sampler", "step_loop", "torch_engine")
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),
     "hiredis": ("isochrone.resp",),
@@ -41,7 +42,9 @@ MAY_IMPORT = {
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
     "aiohttp": ("isochrone_router.admin",),
     "prometheus_client": ("isochrone_router.admin",),
-    "torch": BUILDS,
+    "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),
+    "tokenizers": (*BUILDS, "isochrone_llm.codec"),
+    "safetensors": (*BUILDS, "isochrone_llm.folder"),
     "onnx": BUILDS,
     "onnxruntime": (*BUILDS, "isochrone_recsys.model"),
     "rich": (*BUILDS, "isochrone.cli"),
@@ -56,6 +59,8 @@ CATCH_EVERYTHING = (
     "isochrone.node.device",
     "isochrone.node.intake",
     "isochrone.testing.virtual_time",
+    "isochrone_llm.step_loop",
+    "isochrone_llm.torch_engine",
 )
 
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime", "time.ctime"}
