@@ -93,6 +93,7 @@ class Session:
                 if request.leave is not None:
                     request.leave()
             self._under_way.clear()
+            await asyncio.gather(writing, return_exceptions=True)  # on a stream that is gone it raises
 
     def drain(self) -> None:
         """Has the client send its next requests elsewhere. What it has sent is still answered."""

@@ -144,7 +144,9 @@ class Session:
         self._draining = True
         while self._queue and not self.lost.done():
             await asyncio.wait((next(iter(self._queue.values())).answer, self.lost), return_when=FIRST_COMPLETED)
-        await asyncio.wait((asyncio.ensure_future(self._outbox.flushed()), self.lost), return_when=FIRST_COMPLETED)
+        flushed = asyncio.create_task(self._outbox.flushed())
+        await asyncio.wait((flushed, self.lost), return_when=FIRST_COMPLETED)
+        flushed.cancel()
         with suppress(grpc.RpcError, asyncio.InvalidStateError):
             await self._stream.done_writing()
         await asyncio.wait((self.lost,))
