@@ -26,7 +26,7 @@ LAYERS = (
 # Who may import what of others. A package stands for all in it.
 CLIENTS = ("isochrone.client", "isochrone.cli")
 EDGES = ("isochrone.link.stream", "isochrone.rpc", "isochrone.node.node", "isochrone_router.router")
-BUILDS = ("isochrone_recsys.build",)
+BUILDS = ("isochrone_recsys.build", "isochrone_vision.build")
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),
     "hiredis": ("isochrone.resp",),
@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "prometheus_client": ("isochrone_router.admin",),
     "torch": BUILDS,
     "onnx": BUILDS,
-    "onnxruntime": (*BUILDS, "isochrone_recsys.model"),
+    "onnxruntime": (*BUILDS, "isochrone_recsys.model", "isochrone_vision.model"),
+    "PIL": ("isochrone_vision.photo", "isochrone_vision.build"),
     "rich": (*BUILDS, "isochrone.cli"),
     "typer": ("isochrone.cli",),
     "uvloop": ("isochrone.process", "isochrone.cli"),
