@@ -16,8 +16,8 @@ from isochrone_vision.build.goods import GOODS, Chance, Paint
 from isochrone_vision.build.pen import Colour, Pen, Pose
 
 LABELS = tuple(GOODS)
-_LONG_SIDE = 128
-_SHAPES = ((128, 128), (128, 96), (96, 128), (128, 112), (112, 128))
+_LONG_SIDE = 112
+_SHAPES = ((112, 112), (112, 84), (84, 112), (112, 98), (98, 112))
 """Width and height of the photos, in pixels."""
 _CONTRAST = 150
 """The least that a thing's colour differs from the ground's, over red, green and blue together."""
