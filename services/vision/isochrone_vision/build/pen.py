@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ class Pen:
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
     def ellipse(self, centre: Point, radii: Point, colour: Colour) -> None:
-        self.polygon(list(arc(centre, radii, 0.0, 360.0)), colour)
+        self.polygon(arc(centre, radii, 0.0, 360.0), colour)
 
     def line(self, points: Iterable[Point], width: float, colour: Colour) -> None:
         """`width` in units of the frame."""
@@ -73,5 +74,11 @@ class Pen:
 
 def arc(centre: Point, radii: Point, start_deg: float, end_deg: float) -> list[Point]:
     """Points on an ellipse from one angle to another; 0 is to the right, 90 down."""
+    return [(centre[0] + radii[0] * x, centre[1] + radii[1] * y) for x, y in _circle(start_deg, end_deg)]
+
+
+@cache
+def _circle(start_deg: float, end_deg: float) -> list[Point]:
+    """The same few parts of the same circle are asked for all the time."""
     angles = np.radians(np.linspace(start_deg, end_deg, _ROUND))
-    return list(zip(centre[0] + radii[0] * np.cos(angles), centre[1] + radii[1] * np.sin(angles), strict=True))
+    return list(zip(np.cos(angles).tolist(), np.sin(angles).tolist(), strict=True))

@@ -29,14 +29,14 @@ class Recipe:
     seed: int = 20_251_122
     side: int = 64
     """Of the square the model looks at, in pixels."""
-    train_photos: int = 6_000
+    train_photos: int = 9_600
     held_out_photos: int = 1_200
     gallery_photos: int = 1_200
     """Among which the held-out photos' nearest neighbours are looked for; the model hasn't seen them either."""
-    passes: int = 8
+    passes: int = 5
     """How often each training photo is looked at."""
     batch_photos: int = 32
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     sample_photos: int = 96
     """Held-out photos whose JPEG files are kept for demos and benchmarks."""
     bar: Bar = Bar()

@@ -135,7 +135,7 @@ def _developed(image: Image.Image, chance: Chance, rng: np.random.Generator) -> 
         chance.between(-0.25, 0.25) * across[None, :, None] + chance.between(-0.25, 0.25) * down[:, None, None]
     )
     tint = np.array([chance.between(0.9, 1.1) for _ in range(3)], np.float32)
-    seen = np.asarray(image, np.float32) * light
+    seen = np.asarray(image) * light
     seen *= tint
     seen += chance.between(0, 10) * rng.standard_normal((height, width, 1), np.float32)
     pixels = seen.clip(0, 255, out=seen).astype(np.uint8)
