@@ -124,7 +124,7 @@ def handbag(pen: Pen, paint: Paint, chance: Chance) -> None:
 
 
 def hat(pen: Pen, paint: Paint, chance: Chance) -> None:
-    crown, top, brim = chance.between(0.4, 0.55), chance.between(-0.65, -0.35), chance.between(0.12, 0.26)
+    crown, top, brim = chance.between(0.4, 0.55), chance.between(-0.75, -0.45), chance.between(0.12, 0.26)
     pen.ellipse((0, 0.35), (chance.between(0.85, 1.0), brim), paint.dark)
     pen.ellipse((0, 0.31), (0.9, brim * 0.9), paint.main)
     roof = chance.between(0.65, 0.95)

@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 WIDTHS = (16, 32, 64)
 """Channels at a quarter, an eighth and a sixteenth of the picture's side. Sixteen is what a vector unit holds."""
 DIMENSIONS = 64
-SHARPNESS = 6.0
-"""What cosines are multiplied by to be log-odds. At twice this, photos of a kind end up further from each other."""
+SHARPNESS = 4.0
+"""What cosines are multiplied by to be log-odds. At 10, photos of a kind end up further from each other."""
 
 
 class Block(nn.Module):

@@ -29,7 +29,7 @@ class Recipe:
     seed: int = 20_251_122
     side: int = 64
     """Of the square the model looks at, in pixels."""
-    train_photos: int = 9_600
+    train_photos: int = 7_200
     held_out_photos: int = 1_200
     gallery_photos: int = 1_200
     """Among which the held-out photos' nearest neighbours are looked for; the model hasn't seen them either."""
