@@ -34,7 +34,7 @@ def build(
     models: _Folder = DEFAULT_FOLDER,
     force: Annotated[bool, typer.Option("--force", "-f", help="Build also what is current.")] = False,
 ) -> None:
-    """Train and export models, less than a minute each. Those that are current are left alone.
+    """Train and export models, about a minute each. Those that are current are left alone.
 
     Nothing is downloaded: they learn from a generated shop, its visitors and photos of its goods.
     """

@@ -16,7 +16,7 @@ from isochrone_vision.build.scene import LABELS, Photos
 
 _WARM_UP = 0.2
 """The part of the steps in which the learning rate rises; from there it falls to zero."""
-_WEIGHT_DECAY = 1e-2
+_WEIGHT_DECAY = 0.05
 _EVALUATED_AT_ONCE = 256
 
 Floats = npt.NDArray[np.float32]
