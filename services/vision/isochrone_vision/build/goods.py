@@ -165,9 +165,9 @@ def lamp(pen: Pen, paint: Paint, chance: Chance) -> None:
 def chair(pen: Pen, paint: Paint, chance: Chance) -> None:
     wide, seat, leg = chance.between(0.45, 0.6), chance.between(0.05, 0.25), chance.between(0.06, 0.11)
     deep, lean = chance.between(0.2, 0.35), chance.between(0.0, 0.12)
-    for x, y, shade in ((-wide, seat, paint.dark), (wide, seat, paint.dark)):
-        pen.line([(x * 0.75, y - deep), (x * 0.75, 0.7)], leg, shade)
-        pen.line([(x, y), (x * 1.05, 0.95)], leg, paint.main)
+    for x in (-wide, wide):
+        pen.line([(x * 0.75, seat - deep), (x * 0.75, 0.7)], leg, paint.dark)
+        pen.line([(x, seat), (x * 1.05, 0.95)], leg, paint.main)
     pen.polygon(
         [(-wide * 0.8, seat - deep), (wide * 0.8, seat - deep), (wide * 1.1, seat), (-wide * 1.1, seat)], paint.accent
     )

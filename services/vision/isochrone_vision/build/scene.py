@@ -87,7 +87,7 @@ def take_photo(label: str, rng: np.random.Generator) -> bytes:
 
 
 def _ground_colours(chance: Chance) -> tuple[Colour, Colour]:
-    """Behind the thing and below it. Most sellers have a wall that is nearly white."""
+    """Behind the thing and below it. Half of the sellers have a wall that is nearly white."""
     if chance.happens(0.5):
         level = round(chance.between(200, 255))
         near: Colour = (level, level, level)
@@ -118,6 +118,7 @@ def _paint(ground: Colour, chance: Chance) -> Paint:
 
 
 def _any(chance: Chance) -> Colour:
+    """Of any hue; not quite black, and not as gaudy as a screen can do."""
     red, green, blue = colorsys.hsv_to_rgb(chance.between(0, 1), chance.between(0, 0.9), chance.between(0.12, 1))
     return round(255 * red), round(255 * green), round(255 * blue)
 
