@@ -131,7 +131,7 @@ class NodeConfig(_Section):
     """A group of equal nodes: processes that serve some variants on one device."""
 
     service: str = Field(min_length=1)
-    """'recsys', 'toy', or the dotted name of a module to run."""
+    """'recsys', 'vision', 'toy', or the dotted name of a module to run."""
     replicas: int = Field(default=1, ge=1, le=256)
     device: str = Field(default="cpu", pattern=r"^[a-z0-9-]+$")
     listen: Address | None = None

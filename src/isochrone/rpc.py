@@ -153,7 +153,7 @@ def add_reflection(server: grpc.aio.Server, routes: Iterable[str], *, also: Iter
     """Lets tools like grpcurl list and call the services, where their descriptors are known here."""
     # Imported for what they add to the default descriptor pool.
     from isochrone.testing.v1 import toy_pb2  # noqa: F401
-    from isochrone.v1 import recsys_pb2, router_pb2  # noqa: F401
+    from isochrone.v1 import recsys_pb2, router_pb2, vision_pb2  # noqa: F401
 
     services = sorted({route.rpartition("/")[0] for route in routes} | set(also))
     names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)

@@ -16,15 +16,15 @@ from isochrone.child import Child, Kind, Log, StackError, in_words
 from isochrone.config import MeshConfig
 from isochrone.embedded import EmbeddedRedis, NoRedisServer, private_folder
 
-__all__ = ["Child", "Exit", "Stack", "StackError", "service_module"]
+__all__ = ["SERVICES", "Child", "Exit", "Stack", "StackError", "service_module"]
 
-_MODULES = {"recsys": "isochrone_recsys", "toy": "isochrone.testing.toy"}
+SERVICES = {"recsys": "isochrone_recsys", "toy": "isochrone.testing.toy", "vision": "isochrone_vision"}
 _KILLED_S = 5.0
 
 
 def service_module(service: str) -> str:
     """The module that runs a service of the configuration: `python -m` it."""
-    return _MODULES.get(service, service)
+    return SERVICES.get(service, service)
 
 
 @dataclass(frozen=True, slots=True)

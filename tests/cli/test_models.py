@@ -13,6 +13,7 @@ from isochrone.cli import main
 from isochrone.errors import ConfigError
 
 recsys_build = pytest.importorskip("isochrone_recsys.build")
+vision_build = pytest.importorskip("isochrone_vision.build")
 
 
 class Builder:
@@ -35,6 +36,8 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
     made = Builder()
     monkeypatch.setattr(recsys_build, "BUILDS", {"ranker.fp32": made})
     monkeypatch.setattr(recsys_build, "is_current", made.is_current)
+    monkeypatch.setattr(vision_build, "BUILDS", {})
+    monkeypatch.setattr(vision_build, "is_current", made.is_current)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.chdir(tmp_path)
     return made
@@ -106,4 +109,30 @@ def test_the_list_says_what_is_built_and_how_good_it_is(
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert models("list") == 0
-    assert "ranker.fp32 current 0.7853 0.8122 - " in " ".join(capsys.readouterr().out.split())
+    assert "ranker.fp32 current AUC 0.7853, the oracle's 0.8122 " in " ".join(capsys.readouterr().out.split())
+
+
+def test_models_of_all_services_are_built_and_listed(
+    builder: Builder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each with what counts for it."""
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(vision_build, "BUILDS", {"eye.fp32": builder})
+    assert models("build") == 0
+    assert builder.built == [Path(".isochrone/models/ranker.fp32"), Path(".isochrone/models/eye.fp32")]
+    manifest = {
+        "format": 1,
+        "variant": "eye.fp32",
+        "fingerprint": "f",
+        "seed": 1,
+        "side": 64,
+        "labels": ["hat", "mug"],
+        "dimensions": 64,
+        "metrics": {"accuracy": 0.973, "neighbours_alike": 0.9612},
+        "versions": {},
+        "sha256": {},
+    }
+    (builder.built[1] / "manifest.json").write_text(json.dumps(manifest))
+    assert models("list") == 0
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "eye.fp32 current 97.3% named rightly, 96.1% next to their kind " in listed

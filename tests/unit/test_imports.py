@@ -32,7 +32,7 @@ EDGES = (
     "isochrone.node.node",
     "isochrone_router.router",
 )
-BUILDS = ("isochrone_recsys.build", "isochrone_llm.build")
+BUILDS = ("isochrone_recsys.build", "isochrone_vision.build", "isochrone_llm.build")
 TEXT_MODELS = ("folder", "kv_cache", "llama", "runner", "sampler", "step_loop", "torch_engine")
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),
@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "tokenizers": (*BUILDS, "isochrone_llm.codec"),
     "safetensors": (*BUILDS, "isochrone_llm.folder"),
     "onnx": BUILDS,
-    "onnxruntime": (*BUILDS, "isochrone_recsys.model"),
+    "onnxruntime": (*BUILDS, "isochrone_recsys.model", "isochrone_vision.model"),
+    "PIL": ("isochrone_vision.photo", "isochrone_vision.build"),
     "rich": (*BUILDS, "isochrone.cli"),
     "typer": ("isochrone.cli",),
     "uvloop": ("isochrone.process", "isochrone.cli"),

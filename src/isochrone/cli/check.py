@@ -71,7 +71,7 @@ def _check_options(group: str, config: MeshConfig, path: Path) -> None:
     from importlib import import_module
     from importlib.util import find_spec
 
-    from isochrone.stack import service_module
+    from isochrone.stack import SERVICES, service_module
 
     node = config.nodes[group]
     module = service_module(node.service)
@@ -80,7 +80,8 @@ def _check_options(group: str, config: MeshConfig, path: Path) -> None:
     except (ImportError, ValueError):
         spec = None
     if spec is None:
-        raise ConfigError(f"service: no module {module!r} is installed; known: recsys, toy, or a module's dotted name")
+        known = ", ".join(SERVICES)
+        raise ConfigError(f"service: no module {module!r} is installed; known: {known}, or a module's dotted name")
     if spec.submodule_search_locations is not None and find_spec(f"{module}.settings"):
         import_module(f"{module}.settings").options_of(node)
 

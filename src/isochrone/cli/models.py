@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -31,23 +34,23 @@ def build(
     models: _Folder = DEFAULT_FOLDER,
     force: Annotated[bool, typer.Option("--force", "-f", help="Build also what is current.")] = False,
 ) -> None:
-    """Train and export models, less than a minute each. Those that are current are left alone.
+    """Train and export models, about a minute each. Those that are current are left alone.
 
-    Nothing is downloaded: they learn from a generated shop whose visitors' preferences are known.
+    Nothing is downloaded: they learn from a generated shop, its visitors and photos of its goods.
     """
     # Torch's threads would spin while they wait for each other, and take many times as long where cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    builds = _recsys().BUILDS
-    unknown = sorted(set(variants or ()) - set(builds))
+    builders = {variant: made for made in _SERVICES for variant in made.build.BUILDS}
+    unknown = sorted(set(variants or ()) - set(builders))
     if unknown:
-        raise ConfigError(f"no such model: {', '.join(unknown)}; there are: {', '.join(sorted(builds))}")
-    for variant in variants or builds:
-        folder = models / variant
-        if _recsys().is_current(folder) and not force:
+        raise ConfigError(f"no such model: {', '.join(unknown)}; there are: {', '.join(sorted(builders))}")
+    for variant in variants or builders:
+        folder, build = models / variant, builders[variant].build
+        if build.is_current(folder) and not force:
             err.print(f"[green]✓[/] {variant} is current in {folder}", soft_wrap=True)
             continue
         err.print(f"Building {variant} in {folder}", soft_wrap=True)
-        report = builds[variant](folder, console=err)
+        report = build.BUILDS[variant](folder, console=err)
         size = f"{report.size_bytes / 2**20:.1f} MB"
         err.print(f"[green]✓[/] {variant} built in {report.seconds:.0f} s, {size}", soft_wrap=True)
 
@@ -63,28 +66,53 @@ def list_models(models: _Folder = DEFAULT_FOLDER) -> None:
     """Show which models are built, whether they are current, and how good they are."""
     from rich.table import Table
 
-    from isochrone_recsys.manifest import Manifest
-
-    table = Table("variant", "state", "AUC", "oracle's", "popularity's", "size", box=None, header_style="dim")
-    for variant in _recsys().BUILDS:
-        folder = models / variant
-        try:
-            metrics = Manifest.read(folder).metrics
-        except ConfigError:
-            table.add_row(variant, "[yellow]not built[/]")
-            continue
-        state = "[green]current[/]" if _recsys().is_current(folder) else "[yellow]out of date[/]"
-        figures = (metrics.get(key) for key in ("auc", "oracle_auc", "popularity_auc"))
-        size_bytes = sum(path.stat().st_size for path in folder.iterdir())
-        told = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
-        table.add_row(variant, state, *told, f"{size_bytes / 2**20:.1f} MB")
+    table = Table("variant", "state", "quality", "size", box=None, header_style="dim")
+    for service in _SERVICES:
+        for variant in service.build.BUILDS:
+            folder = models / variant
+            try:
+                quality = service.quality(folder)
+            except ConfigError:
+                table.add_row(variant, "[yellow]not built[/]")
+                continue
+            state = "[green]current[/]" if service.build.is_current(folder) else "[yellow]out of date[/]"
+            size_bytes = sum(path.stat().st_size for path in folder.iterdir())
+            table.add_row(variant, state, quality, f"{size_bytes / 2**20:.1f} MB")
     out.print(table)
 
 
-def _recsys() -> ModuleType:
-    """isochrone_recsys.build. Raises ConfigError where the service isn't installed."""
-    try:
-        import isochrone_recsys.build
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"the recsys service needs {error.name}: pip install 'isochrone[recsys,build]'") from None
-    return isochrone_recsys.build
+def variants_made_here() -> set[str]:
+    """Of all models that this project makes itself."""
+    return {variant for service in _SERVICES for variant in service.build.BUILDS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A service that builds models: its package, and how `list` words what its manifests say of their quality."""
+
+    package: str
+    headlines: Mapping[str, str]
+    """By metric, a format for its value."""
+
+    @property
+    def build(self) -> ModuleType:
+        """Its `build` module, which has BUILDS and `is_current`. Raises ConfigError where it can't be imported."""
+        try:
+            return import_module(f"{self.package}.build")
+        except ModuleNotFoundError as error:
+            name = self.package.removeprefix("isochrone_")
+            raise ConfigError(f"the {name} service needs {error.name}: pip install 'isochrone[{name},build]'") from None
+
+    def quality(self, folder: Path) -> str:
+        """Of the model built there. Raises ConfigError where there is none."""
+        metrics = import_module(f"{self.package}.manifest").Manifest.read(folder).metrics
+        return ", ".join(words.format(metrics[name]) for name, words in self.headlines.items() if name in metrics)
+
+
+_SERVICES = (
+    _Service(
+        "isochrone_recsys",
+        {"auc": "AUC {:.4f}", "oracle_auc": "the oracle's {:.4f}", "popularity_auc": "popularity's {:.4f}"},
+    ),
+    _Service("isochrone_vision", {"accuracy": "{:.1%} named rightly", "neighbours_alike": "{:.1%} next to their kind"}),
+)

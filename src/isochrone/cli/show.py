@@ -21,6 +21,7 @@ from isochrone import ports
 from isochrone.cli import admin
 from isochrone.cli.demo_view import load_summary, ranking_table
 from isochrone.cli.load import Tally, capacity_per_s, offer
+from isochrone.cli.models import variants_made_here
 from isochrone.cli.screen import err, out
 from isochrone.cli.shop import RANK, Shop, as_json
 from isochrone.cli.signals import Signals, Stopped, handled
@@ -61,8 +62,13 @@ class Show:
         self._load_before = os.getloadavg()[0]
 
     def build_models(self) -> None:
-        """In a process of its own, which takes torch with it when it goes. Raises SystemExit if that fails."""
-        command = (sys.executable, "-m", "isochrone.cli", "models", "build", "--models", str(self._config.models))
+        """Those that routes use, in a process that takes torch along when it goes. Raises SystemExit if it fails."""
+        used = {lane.rpartition("@")[0] for route in self._config.routes.values() for lane in route.lanes}
+        variants = sorted(used & variants_made_here())
+        if not variants:
+            return
+        options = ("--models", str(self._config.models))
+        command = (sys.executable, "-m", "isochrone.cli", "models", "build", *variants, *options)
         code = subprocess.run(command, check=False).returncode
         if code:
             raise SystemExit(code)

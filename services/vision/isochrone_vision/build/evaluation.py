@@ -1,0 +1,46 @@
+"""How well a model names photos it has not seen, and whether it finds alike those that are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isochrone.errors import ConfigError
+from isochrone_vision.build.recipe import Bar
+
+Kinds = npt.NDArray[np.int64]
+Embeddings = npt.NDArray[np.float32]
+
+
+class BuildFailed(ConfigError):
+    """A model came out worse than its bar, or its ONNX graph other than the model. Nothing was published."""
+
+    reason = "BUILD_FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Shares of the held-out photos."""
+
+    accuracy: float
+    """Named rightly: their most probable label is theirs."""
+    neighbours_alike: float
+    """Whose nearest neighbour in the gallery, by embedding, is of their kind."""
+
+    def check(self, bar: Bar) -> None:
+        """Raises BuildFailed where the model is below the bar."""
+        if not self.accuracy >= bar.accuracy:  # so that NaN fails, too
+            raise BuildFailed(f"the model names {self.accuracy:.1%} of photos rightly; the bar is {bar.accuracy:.0%}")
+        if not self.neighbours_alike >= bar.neighbours_alike:
+            raise BuildFailed(
+                f"{self.neighbours_alike:.1%} of photos have a nearest neighbour of their kind; "
+                f"the bar is {bar.neighbours_alike:.0%}"
+            )
+
+
+def neighbours_alike(embeddings: Embeddings, kinds: Kinds, *, gallery: Embeddings, gallery_kinds: Kinds) -> float:
+    """The share of photos, embedded as [p, dimensions], whose nearest in the gallery is of their kind [p]."""
+    nearest = (embeddings @ gallery.T).argmax(axis=1)
+    return float((gallery_kinds[nearest] == kinds).mean())
