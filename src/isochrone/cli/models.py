@@ -115,4 +115,5 @@ _SERVICES = (
         {"auc": "AUC {:.4f}", "oracle_auc": "the oracle's {:.4f}", "popularity_auc": "popularity's {:.4f}"},
     ),
     _Service("isochrone_vision", {"accuracy": "{:.1%} named rightly", "neighbours_alike": "{:.1%} next to their kind"}),
+    _Service("isochrone_llm", {"right": "{:.1%} by the grammar, with their attributes"}),
 )
