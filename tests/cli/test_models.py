@@ -14,6 +14,7 @@ from isochrone.errors import ConfigError
 
 recsys_build = pytest.importorskip("isochrone_recsys.build")
 vision_build = pytest.importorskip("isochrone_vision.build")
+llm_build = pytest.importorskip("isochrone_llm.build")
 
 
 class Builder:
@@ -38,6 +39,8 @@ def builder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Builder:
     monkeypatch.setattr(recsys_build, "is_current", made.is_current)
     monkeypatch.setattr(vision_build, "BUILDS", {})
     monkeypatch.setattr(vision_build, "is_current", made.is_current)
+    monkeypatch.setattr(llm_build, "BUILDS", {})
+    monkeypatch.setattr(llm_build, "is_current", made.is_current)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     monkeypatch.chdir(tmp_path)
     return made
