@@ -66,7 +66,7 @@ async def test_a_callers_own_deadline_comes_first(mesh: StartMesh, redis: RedisS
     assert {type(one.error) for one in sent} == {DeadlineExceeded}
     assert all(one.took_s < 0.25 for one in sent), [one.took_s for one in sent]
     told_by_router = [one for one in sent if one.budget is not None]
-    assert told_by_router, "an answer leaves a margin before the deadline, so that it arrives"
+    assert told_by_router, [(one.took_s, str(one.error)) for one in sent][:6]
     assert all(one.budget.deadline_ms <= 102 for one in told_by_router if one.budget)
     assert (await running_one).outcome == "answered"
     await running.at_rest()

@@ -24,8 +24,11 @@ from isochrone.v1 import router_pb2
 METHOD = "/isochrone.v1.Router/Session"
 OLDEST = NEWEST = 1
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
-WAY_BACK_US = 1_000
-"""The router's last word comes that long before the caller's deadline, or a tenth of it, so that it arrives."""
+LEAST_WAY_S = 0.002
+"""What the way to the router and back is taken for before it was measured, and at least."""
+LAST_WORD_S = 0.003
+"""How long past the deadline the router's last word is waited for: it says where the time went, and on a loop that was
+busy until now it may lie in the socket."""
 _LONGEST_US = 2**32 - 1
 
 
@@ -39,6 +42,7 @@ class NoSessions(Exception):
 
 class _Asked(NamedTuple):
     request: Request
+    asked_s: float
     give_up_s: float
     """On the loop's clock."""
     answer: asyncio.Future[router_pb2.SessionAnswer]
@@ -58,6 +62,7 @@ class Session:
         self._queue: dict[int, _Asked] = {}
         """Past the router's window, in their order."""
         self._outbox: Outbox[router_pb2.ClientFrames] = Outbox(router_pb2.ClientFrames)
+        self._way_s = LEAST_WAY_S
         self._draining = False
         self._finishing: asyncio.Task[None] | None = None
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -119,12 +124,13 @@ class Session:
         if not self.takes_requests:
             raise SessionLost("the session is over")
         id = next(self._numbers)
-        asked = _Asked(request, self._loop.time() + timeout_s, self._loop.create_future())
+        now_s = self._loop.time()
+        asked = _Asked(request, now_s, now_s + timeout_s, self._loop.create_future())
         if self._queue or not self._has_room(len(request.payload)):
             self._queue[id] = asked
         else:
             self._send(id, asked)
-        timer = self._loop.call_at(asked.give_up_s, _time_out, asked.answer)
+        timer = self._loop.call_at(asked.give_up_s, self._await_last_word, asked.answer)
         try:
             return await asked.answer
         finally:
@@ -157,8 +163,9 @@ class Session:
         request = asked.request
         self._sent[id] = asked
         self._sent_bytes += len(request.payload)
-        left_us = int((asked.give_up_s - self._loop.time()) * 1e6)
-        left_us -= min(WAY_BACK_US, left_us // 10)
+        left_s = asked.give_up_s - self._loop.time()
+        # The router's clock for it starts when it arrives, and its last word has to come back by then.
+        left_us = int((left_s - min(1.5 * self._way_s + LEAST_WAY_S, 0.1 * left_s)) * 1e6)
         self._outbox.frames().requests.add(
             id=id,
             route=request.route,
@@ -172,6 +179,14 @@ class Session:
         return not self._sent or (
             len(self._sent) < window.window_requests and self._sent_bytes + size_bytes <= window.window_bytes
         )
+
+    def _await_last_word(self, answer: asyncio.Future[router_pb2.SessionAnswer]) -> None:
+        self._loop.call_later(LAST_WORD_S, _time_out, answer)
+
+    def _measure(self, asked: _Asked, answer: router_pb2.SessionAnswer) -> None:
+        """How long the way there and back takes, without what the router spent: at its worst, slowly forgotten."""
+        way_s = self._loop.time() - asked.asked_s - answer.budget.total_us / 1e6
+        self._way_s = max(way_s, 0.95 * self._way_s) if answer.budget.total_us else self._way_s
 
     def _settled(self, id: int) -> _Asked | None:
         """A request is no longer under way; those that wait for room may have it now."""
@@ -196,6 +211,7 @@ class Session:
             for answer in frames.answers:
                 asked = self._settled(answer.id)
                 if asked is not None and not asked.answer.done():
+                    self._measure(asked, answer)
                     asked.answer.set_result(answer)
             if frames.drain and self._finishing is None:
                 self._finishing = asyncio.create_task(self.finish(), name="finish a session")
