@@ -16,9 +16,9 @@ import torch
 from rich.console import Console
 
 from isochrone.errors import ConfigError
+from isochrone.publish import published
 from isochrone_llm.build import BUILDS, build_blurb, is_current
 from isochrone_llm.build.evaluation import BuildFailed
-from isochrone_llm.build.publish import published
 from isochrone_llm.build.recipe import Bar, Recipe
 from isochrone_llm.build.train import repeatable
 from isochrone_llm.manifest import CONFIG, GENERATION, MANIFEST, SAMPLES, TOKENIZER, WEIGHTS, Manifest

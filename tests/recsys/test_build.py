@@ -16,10 +16,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from isochrone.publish import published
 from isochrone_recsys.build import BUILDS, build_ranker, is_current
 from isochrone_recsys.build.evaluation import BuildFailed
 from isochrone_recsys.build.graph import to_onnx
-from isochrone_recsys.build.publish import published
 from isochrone_recsys.build.recipe import Bar, Recipe
 from isochrone_recsys.build.train import repeatable, train
 from isochrone_recsys.build.world import generate_world

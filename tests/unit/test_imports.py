@@ -13,7 +13,7 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline keys ports sockets incidents",
+    "errors deadline keys ports sockets incidents publish",
     "config latency model batching lane registry broker status ledger telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
     "rpc link",

@@ -16,11 +16,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from isochrone.publish import published
 from isochrone_vision.build import BUILDS, build_eye, is_current
 from isochrone_vision.build.evaluation import BuildFailed, Evaluation, neighbours_alike
 from isochrone_vision.build.graph import to_onnx
 from isochrone_vision.build.network import Network
-from isochrone_vision.build.publish import published
 from isochrone_vision.build.recipe import Bar, Recipe
 from isochrone_vision.build.scene import LABELS, take_photos
 from isochrone_vision.build.train import look, repeatable, train

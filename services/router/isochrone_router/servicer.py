@@ -16,7 +16,7 @@ from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable, UnknownRoute
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
-from isochrone.rpc import Answered, Call
+from isochrone.rpc import Call
 from isochrone.status import code_of
 from isochrone.telemetry import RouteStats
 from isochrone.v1 import link_pb2
@@ -25,7 +25,7 @@ from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.planner import Plan, plan
-from isochrone_router.starting import Done, Ended, Leave, awaited
+from isochrone_router.starting import Done, Ended, Leave
 from isochrone_router.weights import Weights
 
 
@@ -85,10 +85,6 @@ class Servicer:
             flight.is_over = True
             self.stats[flight.call.route].add("CANCELLED", None)
             self._dispatcher.finish(flight)
-
-    async def serve(self, call: Call) -> Answered:
-        """Answers a call or raises an IsochroneError; either way with its budget where it got one."""
-        return await awaited(self.start, call)
 
     def _end(self, done: Done, flight: Flight) -> None:
         """It has been answered, or has failed."""

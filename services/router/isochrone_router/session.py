@@ -58,7 +58,6 @@ class Session:
         self._out: deque[_Message] = deque()
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
-        self._draining = False
 
     def __repr__(self) -> str:
         return f"<Session {len(self._under_way)} under way, {self._held} of {self._window.requests} held>"
@@ -71,8 +70,6 @@ class Session:
             return
         writing = asyncio.create_task(self._write_all(), name="write to a session")
         try:
-            if self._draining:
-                self.drain()
             while (frames := await self._read()) is not _EOF:
                 for id in frames.cancels:
                     self._cancel(id)
@@ -97,7 +94,6 @@ class Session:
 
     def drain(self) -> None:
         """Has the client send its next requests elsewhere. What it has sent is still answered."""
-        self._draining = True
         self._message().frames.drain = True
 
     async def _read(self) -> Any:

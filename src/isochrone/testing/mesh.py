@@ -148,7 +148,7 @@ class LocalMesh:
             variant=variant,
         )
         try:
-            answered = await self.routers[router].servicer.serve(call)
+            answered = await self.routers[router].front.serve(call)
         except IsochroneError as error:
             if error.budget is not None:
                 error.budget = Budget(error.budget)

@@ -17,9 +17,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from isochrone.publish import published
 from isochrone_llm.build.corpus import write_corpus
 from isochrone_llm.build.evaluation import Evaluation, evaluate
-from isochrone_llm.build.publish import published
 from isochrone_llm.build.recipe import VARIANT, Recipe
 from isochrone_llm.build.tokenizer import BEGIN, END, PAD, train_tokenizer
 from isochrone_llm.build.train import repeatable, train

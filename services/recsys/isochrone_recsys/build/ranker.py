@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from isochrone.publish import published
 from isochrone_recsys.build.dlrm import DLRM
 from isochrone_recsys.build.evaluation import BuildFailed, Evaluation, auc
 from isochrone_recsys.build.graph import to_onnx
-from isochrone_recsys.build.publish import published
 from isochrone_recsys.build.recipe import VARIANT, Recipe
 from isochrone_recsys.build.train import predict, repeatable, train
 from isochrone_recsys.build.world import World, generate_world, visits_in

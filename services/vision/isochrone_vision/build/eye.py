@@ -17,10 +17,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from isochrone.publish import published
 from isochrone_vision.build.evaluation import BuildFailed, Evaluation, neighbours_alike
 from isochrone_vision.build.graph import to_onnx
 from isochrone_vision.build.network import DIMENSIONS, Network
-from isochrone_vision.build.publish import published
 from isochrone_vision.build.recipe import VARIANT, Recipe
 from isochrone_vision.build.scene import LABELS, Photos, take_photos
 from isochrone_vision.build.train import look, repeatable, train
