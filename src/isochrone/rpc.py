@@ -1,4 +1,4 @@
-"""The gRPC edge, the same for routers and nodes: unary methods as bytes, deadlines in, errors and budgets out."""
+"""The gRPC edge, the same for routers and nodes: methods as bytes, deadlines in, errors and budgets out."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ log = logging.getLogger(__name__)
 BUDGET_METADATA = "isochrone-budget-bin"
 STATUS_METADATA = "grpc-status-details-bin"
 VARIANT_METADATA = "isochrone-variant"
+TIER_METADATA = "isochrone-tier"
 
+_READ = frozenset({VARIANT_METADATA, TIER_METADATA, "traceparent", "tracestate"})
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class Call(NamedTuple):
-    """A unary request as it arrived. Times are on this process's monotonic clock."""
+    """A request as it arrived. Times are on this process's monotonic clock."""
 
     route: str
     request: bytes
@@ -39,6 +41,11 @@ class Call(NamedTuple):
     """The caller's own gRPC deadline, if it set one."""
     variant: str | None
     """The model variant it asked for, if it did."""
+    tier: str = ""
+    """"gold", "standard", "batch"; empty where it didn't say."""
+    traceparent: str = ""
+    """The caller's, as W3C Trace Context has them; so is the next."""
+    tracestate: str = ""
 
 
 class Answered(NamedTuple):
@@ -56,14 +63,6 @@ class UnaryEdge:
     def __init__(self, serve: Serve, *, clock: Clock) -> None:
         self._serve = serve
         self._clock = clock
-
-    def handlers(self, routes: Iterable[str]) -> list[grpc.GenericRpcHandler[Any, Any]]:
-        """A handler for each service among the routes."""
-        services: dict[str, dict[str, Any]] = {}
-        for route in sorted(routes):
-            service, _, method = route.rpartition("/")
-            services.setdefault(service, {})[method] = self.handler(route)
-        return [grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items()]
 
     def handler(self, route: str) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler of one method."""
@@ -84,21 +83,32 @@ class UnaryEdge:
         return method
 
 
+def handlers(
+    routes: Iterable[str], handler: Callable[[str], grpc.RpcMethodHandler[Any, Any]]
+) -> list[grpc.GenericRpcHandler[Any, Any]]:
+    """A handler for each service among the routes, of a handler for each of them."""
+    services: dict[str, dict[str, Any]] = {}
+    for route in sorted(routes):
+        service, _, method = route.rpartition("/")
+        services.setdefault(service, {})[method] = handler(route)
+    return [grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items()]
+
+
 def call_of(route: str, request: bytes, context: Context, *, now_s: float) -> Call:
     """A request that has just arrived, with what its metadata say."""
     # gRPC works it out by the wall clock, on the spot: when that is stepped meanwhile, once more is right.
     remaining_s = context.time_remaining() or context.time_remaining()
-    variant = None
-    for key, value in context.invocation_metadata() or ():
-        if key == VARIANT_METADATA:
-            variant = value if isinstance(value, str) else value.decode()
+    said = {key: value for key, value in context.invocation_metadata() or () if key in _READ and isinstance(value, str)}
     return Call(
         route=route,
         request=request,
         received_s=now_s,
         # gRPC gives an enormous number for "no deadline".
         deadline_s=now_s + as_meant(remaining_s) if remaining_s is not None and remaining_s < 1e8 else None,
-        variant=variant,
+        variant=said.get(VARIANT_METADATA),
+        tier=said.get(TIER_METADATA, ""),
+        traceparent=said.get("traceparent", ""),
+        tracestate=said.get("tracestate", ""),
     )
 
 
@@ -151,10 +161,6 @@ class Health:
 
 def add_reflection(server: grpc.aio.Server, routes: Iterable[str], *, also: Iterable[str] = ()) -> None:
     """Lets tools like grpcurl list and call the services, where their descriptors are known here."""
-    # Imported for what they add to the default descriptor pool.
-    from isochrone.testing.v1 import toy_pb2  # noqa: F401
-    from isochrone.v1 import recsys_pb2, router_pb2, vision_pb2  # noqa: F401
-
     services = sorted({route.rpartition("/")[0] for route in routes} | set(also))
     names = (*services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)

@@ -6,25 +6,26 @@ margin. So nothing here watches the clock: when the time is up every leg has end
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from google.protobuf import any_pb2, descriptor_pool
-from google.protobuf.message import DecodeError
+from google.protobuf import any_pb2
 
 from isochrone.deadline import Clock
-from isochrone.errors import InvalidRequest, IsochroneError, Unavailable
+from isochrone.errors import IsochroneError, Unavailable
+from isochrone.methods import streams
 from isochrone.rpc import Call
+from isochrone.starting import Ended, Leave, Start, Taken
 from isochrone.status import to_status
 from isochrone.v1 import budget_pb2, router_pb2
-from isochrone_router.starting import Ended, Leave, Start
+from isochrone_router.legs import answer_type
 from isochrone_router.wire import WireError, moved
 
-MOST_LEGS = 32
 MARGIN_S = 0.0005
 """Legs end this long before the whole does: their answers have to be put together."""
-_TYPE_URL = "type.googleapis.com/"
+
+Tell = Callable[[router_pb2.LegResult, Taken], None]
 
 
 class Gathered(NamedTuple):
@@ -44,18 +45,19 @@ class FanOut:
         *,
         start: Start,
         clock: Clock,
-        ended: Callable[[router_pb2.LegResult], None],
+        tell: Tell,
         done: Callable[[Gathered], None],
     ) -> None:
-        """`ended` is told of each leg as it ends, `done` once of all of them."""
+        """`tell` is told of each leg as it ends, and of the chunks of those that stream; `done` once of all of them."""
         self._call = call
         self._legs = {leg.name: leg for leg in legs}
         self._start = start
         self._clock = clock
-        self._tell = ended
+        self._tell = tell
         self._done = done
         self._under_way: dict[str, Leave | None] = {}
         self._answers: dict[str, bytes] = {}
+        self._streaming: set[str] = set()
         self._results: dict[str, router_pb2.LegResult] = {}
         self._over = False
 
@@ -89,32 +91,45 @@ class FanOut:
             received_s=now_s,
             deadline_s=min(limits_s) if limits_s else None,
             variant=leg.variant or None,
+            tier=self._call.tier,
+            traceparent=self._call.traceparent,
+            tracestate=self._call.tracestate,
         )
         self._under_way[leg.name] = None
         try:
-            leave = self._start(call, partial(self._ended, leg))
+            chunks = partial(self._chunk, leg) if streams(leg.route) else None
+            leave = self._start(call, partial(self._ended, leg), chunks)
         except IsochroneError as error:
             self._missed(leg, error, None)
             return
         if leg.name in self._under_way:
             self._under_way[leg.name] = leave
 
+    def _chunk(self, leg: router_pb2.Leg, payload: bytes, taken: Taken) -> None:
+        self._streaming.add(leg.name)
+        answer = any_pb2.Any(type_url=answer_type(leg.route), value=payload)
+        self._tell(router_pb2.LegResult(name=leg.name, outcome=router_pb2.LEG_OUTCOME_CHUNK, answer=answer), taken)
+
     def _ended(self, leg: router_pb2.Leg, what: Ended) -> None:
         if what.error is not None:
             self._missed(leg, what.error, what.budget)
             return
         self._answers[leg.name] = what.payload
-        answer = any_pb2.Any(type_url=answer_type(leg.route), value=what.payload)
+        answer = None
+        if not streams(leg.route):
+            answer = any_pb2.Any(type_url=answer_type(leg.route), value=what.payload)
         self._settle(leg, router_pb2.LEG_OUTCOME_OK, answer=answer, budget=what.budget)
 
     def _missed(self, leg: router_pb2.Leg, error: IsochroneError, budget: budget_pb2.BudgetReport | None) -> None:
-        if leg.required and not leg.HasField("fallback"):
+        # In place of an answer, not on top of a part of one.
+        has_fallback = leg.HasField("fallback") and leg.name not in self._streaming
+        if leg.required and not has_fallback:
             self.leave()
             error.message = f"leg {leg.name!r}: {error.message}"
             self._done(Gathered((), error))
             return
-        outcome = router_pb2.LEG_OUTCOME_FALLBACK if leg.HasField("fallback") else router_pb2.LEG_OUTCOME_MISSED
-        answer = leg.fallback if leg.HasField("fallback") else None
+        outcome = router_pb2.LEG_OUTCOME_FALLBACK if has_fallback else router_pb2.LEG_OUTCOME_MISSED
+        answer = leg.fallback if has_fallback else None
         self._settle(leg, outcome, answer=answer, status=to_status(error).SerializeToString(), budget=budget)
 
     def _settle(
@@ -129,7 +144,7 @@ class FanOut:
         self._under_way.pop(leg.name, None)
         result = router_pb2.LegResult(name=leg.name, outcome=outcome, answer=answer, status=status, budget=budget)
         self._results[leg.name] = result
-        self._tell(result)
+        self._tell(result, _nothing)
         for other in self._legs.values():
             if self._over:
                 return
@@ -160,57 +175,5 @@ class FanOut:
         self._begin(leg, b"".join(request))
 
 
-def read(payload: bytes) -> Sequence[router_pb2.Leg]:
-    """The legs of a serialised FanOutRequest. Raises InvalidRequest naming what is wrong."""
-    try:
-        legs = router_pb2.FanOutRequest.FromString(payload).legs
-    except DecodeError as error:
-        raise InvalidRequest.of("request", "not a FanOutRequest: its bytes can't be parsed") from error
-    if not 1 <= len(legs) <= MOST_LEGS:
-        raise InvalidRequest.of("legs", f"{len(legs)} of them; there must be 1 to {MOST_LEGS}")
-    named: dict[str, router_pb2.Leg] = {}
-    for place, leg in enumerate(legs):
-        if not leg.name or leg.name in named:
-            raise InvalidRequest.of(f"legs[{place}].name", f"{leg.name!r}: each leg has a name of its own")
-        named[leg.name] = leg
-        expected = _types(leg.route)
-        given = leg.request.type_url.rpartition("/")[2]
-        if expected and given and given != expected[0]:
-            raise InvalidRequest.of(f"legs[{place}].request", f"is a {given}; {leg.route} takes a {expected[0]}")
-    for place, leg in enumerate(legs):
-        for number, take in enumerate(leg.takes):
-            where = f"legs[{place}].takes[{number}]"
-            if take.leg not in named:
-                raise InvalidRequest.of(f"{where}.leg", f"there is no leg {take.leg!r}")
-            if not 1 <= take.field < 2**29 or not 1 <= take.into < 2**29:
-                raise InvalidRequest.of(where, "field and into are field numbers, from 1 on")
-    _refuse_cycles(named)
-    return legs
-
-
-def answer_type(route: str) -> str:
-    """The type URL of a route's answers; empty where its service isn't known here."""
-    types = _types(route)
-    return _TYPE_URL + types[1] if types else ""
-
-
-def _types(route: str) -> tuple[str, str] | None:
-    """Full names of a method's request and answer, where its descriptor is known here."""
-    service, _, method = route.rpartition("/")
-    try:
-        found = descriptor_pool.Default().FindServiceByName(service).methods_by_name.get(method)
-    except KeyError:
-        return None
-    return None if found is None else (found.input_type.full_name, found.output_type.full_name)
-
-
-def _refuse_cycles(legs: Mapping[str, router_pb2.Leg]) -> None:
-    """Raises InvalidRequest where legs wait for each other."""
-    ended: set[str] = set()
-    waiting = dict(legs)
-    while ready := [name for name, leg in waiting.items() if all(take.leg in ended for take in leg.takes)]:
-        for name in ready:
-            del waiting[name]
-        ended.update(ready)
-    if waiting:
-        raise InvalidRequest.of("legs", f"wait for each other: {', '.join(waiting)}")
+def _nothing() -> None:
+    """A leg's end is small, and there is one of each."""

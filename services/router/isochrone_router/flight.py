@@ -10,6 +10,7 @@ from isochrone.errors import IsochroneError, Overloaded
 from isochrone.ledger import Ledger
 from isochrone.link.node_link import NodeLink
 from isochrone.rpc import Call
+from isochrone.starting import Chunks
 from isochrone.v1 import link_pb2
 
 NEVER_S = float("inf")
@@ -28,6 +29,8 @@ class Flight:
     deadline_at_s: float
     over: Callable[[Flight], None]
     """Called once, when it has been answered or has failed."""
+    chunks: Chunks | None = None
+    """Told of the chunks of its answer, where that streams."""
     payload: bytes = b""
     """Its answer's bytes, once it is over."""
     error: IsochroneError | None = None

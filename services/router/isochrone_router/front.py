@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
 from isochrone.deadline import Clock
-from isochrone.errors import IsochroneError
-from isochrone.rpc import Answered, Call, call_of, fail
+from isochrone.errors import InvalidRequest
+from isochrone.rpc import Answered, Call
+from isochrone.starting import Chunks, Done, Ended, Leave, Start, Taken, awaited
 from isochrone.v1 import budget_pb2, router_pb2
-from isochrone_router.fanout import FanOut, Gathered, read
-from isochrone_router.starting import Done, Ended, Leave, Start, awaited
+from isochrone_router.fanout import FanOut, Gathered
+from isochrone_router.legs import read
 
 SERVICE = "isochrone.v1.Router"
 FAN_OUT = f"{SERVICE}/FanOut"
+FAN_OUT_STREAM = f"{SERVICE}/FanOutStream"
 
 
 class Front:
-    """A Start for every method, and the stream of a fan-out's legs."""
+    """A Start for every method."""
 
     def __init__(self, routes: Start, *, clock: Clock) -> None:
         self._routes = routes
         self._clock = clock
 
-    def start(self, call: Call, done: Done) -> Leave:
+    def start(self, call: Call, done: Done, chunks: Chunks | None = None) -> Leave:
         """A Start."""
-        if call.route != FAN_OUT:
-            return self._routes(call, done)
+        if call.route not in (FAN_OUT, FAN_OUT_STREAM):
+            return self._routes(call, done, chunks)
+        if (call.route == FAN_OUT_STREAM) != (chunks is not None):
+            raise InvalidRequest.of("route", f"{FAN_OUT_STREAM} streams, {FAN_OUT} doesn't")
+
+        def tell(result: router_pb2.LegResult, taken: Taken) -> None:
+            if chunks is not None:
+                chunks(result.SerializeToString(), taken)
 
         def gathered(what: Gathered) -> None:
-            done(Ended(*self._put_together(call, what)))
+            budget = self._budget(call, what)
+            if what.error is not None:
+                what.error.budget = budget
+                done(Ended(b"", what.error, budget))
+            elif chunks is not None:
+                done(Ended(b"", None, budget))
+            else:
+                answer = router_pb2.FanOutResponse(legs=what.results, total_us=budget.total_us)
+                done(Ended(answer.SerializeToString(), None, budget))
 
-        fan_out = FanOut(
-            call, read(call.request), start=self._routes, clock=self._clock, ended=lambda result: None, done=gathered
-        )
+        legs = read(call.request, may_stream=chunks is not None)
+        fan_out = FanOut(call, legs, start=self._routes, clock=self._clock, tell=tell, done=gathered)
         fan_out.begin()
         return fan_out.leave
 
@@ -42,43 +53,14 @@ class Front:
         """Answers a unary call or raises an IsochroneError."""
         return await awaited(self.start, call)
 
-    async def stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        """The FanOutStream method: each leg's result as it comes."""
-        results: asyncio.Queue[router_pb2.LegResult | Gathered] = asyncio.Queue()
-        try:
-            call = call_of(FAN_OUT, request, context, now_s=self._clock())
-            fan_out = FanOut(
-                call,
-                read(request),
-                start=self._routes,
-                clock=self._clock,
-                ended=results.put_nowait,
-                done=results.put_nowait,
-            )
-            fan_out.begin()
-            try:
-                while not isinstance(result := await results.get(), Gathered):
-                    yield result.SerializeToString()
-            finally:
-                fan_out.leave()
-            if result.error is not None:
-                raise result.error
-        except IsochroneError as error:
-            fail(context, error)
-
-    def _put_together(self, call: Call, what: Gathered) -> tuple[bytes, IsochroneError | None, budget_pb2.BudgetReport]:
-        """The answer to the whole, or its error, and the budget: the slowest leg's promise, and the time it took."""
+    def _budget(self, call: Call, what: Gathered) -> budget_pb2.BudgetReport:
+        """Of the whole: the slowest leg's promise, and the time it took."""
         total_us = int((self._clock() - call.received_s) * 1e6)
         objective_us = max((result.budget.objective_us for result in what.results), default=0)
         deadline_s = 0.0 if call.deadline_s is None else call.deadline_s - call.received_s
-        budget = budget_pb2.BudgetReport(
+        return budget_pb2.BudgetReport(
             objective_us=objective_us,
             deadline_us=int(min(deadline_s, 3600) * 1e6),
             total_us=total_us,
             missed=total_us > objective_us,
         )
-        if what.error is not None:
-            what.error.budget = budget
-            return b"", what.error, budget
-        answer = router_pb2.FanOutResponse(legs=what.results, total_us=total_us)
-        return answer.SerializeToString(), None, budget

@@ -16,14 +16,16 @@ from isochrone.errors import ConfigError
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
+from isochrone.methods import streams
 from isochrone.ports import nth
-from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, server_options
+from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.stream_edge import StreamEdge
 from isochrone.v1 import link_pb2
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
-from isochrone_router.front import FAN_OUT, SERVICE, Front
+from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
@@ -189,15 +191,15 @@ class Router:
         # gRPC would refuse a request one byte over with words of its own; ours name the field.
         limit = 2 * self._settings.limits.request_bytes
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
-        edge = UnaryEdge(self.front.serve, clock=self._clock)
+        unary = UnaryEdge(self.front.serve, clock=self._clock)
+        stream = StreamEdge(self.front.start, clock=self._clock)
         own = {
-            "FanOut": edge.handler(FAN_OUT),
-            "FanOutStream": grpc.unary_stream_rpc_method_handler(self.front.stream),
+            "FanOut": unary.handler(FAN_OUT),
+            "FanOutStream": stream.handler(FAN_OUT_STREAM),
             "Session": self.sessions.handler(),
         }
-        server.add_generic_rpc_handlers(
-            (*edge.handlers(self._config.routes), grpc.method_handlers_generic_handler(SERVICE, own))
-        )
+        routes = handlers(self._config.routes, lambda route: (stream if streams(route) else unary).handler(route))
+        server.add_generic_rpc_handlers((*routes, grpc.method_handlers_generic_handler(SERVICE, own)))
         self._health.add_to(server)
         add_reflection(server, self._config.routes, also=(SERVICE,))
         try:

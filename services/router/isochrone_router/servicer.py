@@ -17,6 +17,7 @@ from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, O
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
 from isochrone.rpc import Call
+from isochrone.starting import Chunks, Done, Ended, Leave
 from isochrone.status import code_of
 from isochrone.telemetry import RouteStats
 from isochrone.v1 import link_pb2
@@ -25,7 +26,6 @@ from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.planner import Plan, plan
-from isochrone_router.starting import Done, Ended, Leave
 from isochrone_router.weights import Weights
 
 
@@ -67,12 +67,13 @@ class Servicer:
         self.stats = {route: RouteStats(clock) for route in routes}
         self.draining = False
 
-    def start(self, call: Call, done: Done) -> Leave:
+    def start(self, call: Call, done: Done, chunks: Chunks | None = None) -> Leave:
         """A Start."""
         if call.route not in self._slas:
             raise UnknownRoute(f"no route {call.route!r} here; there is {', '.join(sorted(self._slas))}")
         try:
             flight, decision = self._admit(call, done)
+            flight.chunks = chunks
         except IsochroneError as error:
             self.stats[call.route].add(code_pb2.Code.Name(code_of(error)), None)
             raise

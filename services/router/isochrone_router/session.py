@@ -21,9 +21,9 @@ from isochrone.deadline import Clock
 from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.incidents import incident
 from isochrone.rpc import Call, fail
+from isochrone.starting import Ended, Leave, Start
 from isochrone.status import to_status
 from isochrone.v1 import router_pb2
-from isochrone_router.starting import Ended, Leave, Start
 
 log = logging.getLogger(__name__)
 

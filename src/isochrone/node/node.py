@@ -26,7 +26,7 @@ from isochrone.node.own_api import OwnApi
 from isochrone.node.served import Served
 from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
-from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, server_options
+from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -197,7 +197,7 @@ class Node:
         routes = {route for served in self._served.values() for route in served.routes}
         own_api = OwnApi(self._served, self._intake, boot=self.boot, name=self.name, clock=self._clock)
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=0))
-        server.add_generic_rpc_handlers(tuple(UnaryEdge(own_api.serve, clock=self._clock).handlers(routes)))
+        server.add_generic_rpc_handlers(tuple(handlers(routes, UnaryEdge(own_api.serve, clock=self._clock).handler)))
         health = Health(routes)
         health.add_to(server)
         add_reflection(server, routes)

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/budget.proto\x12\x0cisochrone.v1\"\xe8\x01\n\x0c\x42udgetReport\x12\x14\n\x0cobjective_us\x18\x01 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\r\x12\x10\n\x08total_us\x18\x03 \x01(\r\x12\x0e\n\x06missed\x18\x04 \x01(\x08\x12\x10\n\x08stage_us\x18\x05 \x03(\r\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06\x64irect\x18\t \x01(\x08\x12&\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x17.isochrone.v1.BatchInfo\x12\r\n\x05units\x18\x0b \x01(\rJ\x04\x08\x0c\x10\x14\";\n\tBatchInfo\x12\x0c\n\x04jobs\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\x12\x11\n\tclosed_by\x18\x03 \x01(\t*\x8b\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_ADMIT\x10\x01\x12\x0f\n\x0bSTAGE_QUEUE\x10\x02\x12\x14\n\x10STAGE_BATCH_WAIT\x10\x03\x12\x11\n\rSTAGE_COMPUTE\x10\x04\x12\x0e\n\nSTAGE_LINK\x10\x05\x12\x10\n\x0cSTAGE_ANSWER\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/budget.proto\x12\x0cisochrone.v1\"\x8a\x02\n\x0c\x42udgetReport\x12\x14\n\x0cobjective_us\x18\x01 \x01(\r\x12\x13\n\x0b\x64\x65\x61\x64line_us\x18\x02 \x01(\r\x12\x10\n\x08total_us\x18\x03 \x01(\r\x12\x0e\n\x06missed\x18\x04 \x01(\x08\x12\x10\n\x08stage_us\x18\x05 \x03(\r\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06\x64irect\x18\t \x01(\x08\x12&\n\x05\x62\x61tch\x18\n \x01(\x0b\x32\x17.isochrone.v1.BatchInfo\x12\r\n\x05units\x18\x0b \x01(\r\x12\x10\n\x08\x66irst_us\x18\x0c \x01(\r\x12\x0e\n\x06\x63hunks\x18\r \x01(\rJ\x04\x08\x0e\x10\x14\";\n\tBatchInfo\x12\x0c\n\x04jobs\x18\x01 \x01(\r\x12\r\n\x05units\x18\x02 \x01(\r\x12\x11\n\tclosed_by\x18\x03 \x01(\t*\x8b\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTAGE_ADMIT\x10\x01\x12\x0f\n\x0bSTAGE_QUEUE\x10\x02\x12\x14\n\x10STAGE_BATCH_WAIT\x10\x03\x12\x11\n\rSTAGE_COMPUTE\x10\x04\x12\x0e\n\nSTAGE_LINK\x10\x05\x12\x10\n\x0cSTAGE_ANSWER\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isochrone.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGE']._serialized_start=340
-  _globals['_STAGE']._serialized_end=479
+  _globals['_STAGE']._serialized_start=374
+  _globals['_STAGE']._serialized_end=513
   _globals['_BUDGETREPORT']._serialized_start=44
-  _globals['_BUDGETREPORT']._serialized_end=276
-  _globals['_BATCHINFO']._serialized_start=278
-  _globals['_BATCHINFO']._serialized_end=337
+  _globals['_BUDGETREPORT']._serialized_end=310
+  _globals['_BATCHINFO']._serialized_start=312
+  _globals['_BATCHINFO']._serialized_end=371
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ STAGE_LINK: Stage
 STAGE_ANSWER: Stage
 
 class BudgetReport(_message.Message):
-    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units")
+    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units", "first_us", "chunks")
     OBJECTIVE_US_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,8 @@ class BudgetReport(_message.Message):
     DIRECT_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_US_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     objective_us: int
     deadline_us: int
     total_us: int
@@ -48,7 +50,9 @@ class BudgetReport(_message.Message):
     direct: bool
     batch: BatchInfo
     units: int
-    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ...) -> None: ...
+    first_us: int
+    chunks: int
+    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ...) -> None: ...
 
 class BatchInfo(_message.Message):
     __slots__ = ("jobs", "units", "closed_by")

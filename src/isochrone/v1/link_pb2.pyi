@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("version", "router", "id", "epoch", "attempt", "route", "objective_us", "deadline_us", "weight", "payload", "ticket_bytes", "lane")
+    __slots__ = ("version", "router", "id", "epoch", "attempt", "route", "objective_us", "deadline_us", "weight", "payload", "ticket_bytes", "lane", "credits", "traceparent", "tracestate")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROUTER_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,9 @@ class Job(_message.Message):
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TICKET_BYTES_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     version: int
     router: int
     id: int
@@ -33,10 +36,13 @@ class Job(_message.Message):
     payload: bytes
     ticket_bytes: int
     lane: str
-    def __init__(self, version: _Optional[int] = ..., router: _Optional[int] = ..., id: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., route: _Optional[str] = ..., objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., weight: _Optional[int] = ..., payload: _Optional[bytes] = ..., ticket_bytes: _Optional[int] = ..., lane: _Optional[str] = ...) -> None: ...
+    credits: int
+    traceparent: str
+    tracestate: str
+    def __init__(self, version: _Optional[int] = ..., router: _Optional[int] = ..., id: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., route: _Optional[str] = ..., objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., weight: _Optional[int] = ..., payload: _Optional[bytes] = ..., ticket_bytes: _Optional[int] = ..., lane: _Optional[str] = ..., credits: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
 
 class RouterFrames(_message.Message):
-    __slots__ = ("hello", "submits", "cancels", "payloads", "pong", "epoch", "drain")
+    __slots__ = ("hello", "submits", "cancels", "payloads", "pong", "epoch", "drain", "credits")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SUBMITS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +50,7 @@ class RouterFrames(_message.Message):
     PONG_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     submits: _containers.RepeatedCompositeFieldContainer[Job]
     cancels: _containers.RepeatedScalarFieldContainer[int]
@@ -51,10 +58,11 @@ class RouterFrames(_message.Message):
     pong: Pong
     epoch: int
     drain: bool
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., submits: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., payloads: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., epoch: _Optional[int] = ..., drain: _Optional[bool] = ...) -> None: ...
+    credits: _containers.RepeatedCompositeFieldContainer[Credit]
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., submits: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., payloads: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., epoch: _Optional[int] = ..., drain: _Optional[bool] = ..., credits: _Optional[_Iterable[_Union[Credit, _Mapping]]] = ...) -> None: ...
 
 class NodeFrames(_message.Message):
-    __slots__ = ("welcome", "claims", "fetches", "batches", "ping", "drain", "state", "returns")
+    __slots__ = ("welcome", "claims", "fetches", "batches", "ping", "drain", "state", "returns", "chunks")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     CLAIMS_FIELD_NUMBER: _ClassVar[int]
     FETCHES_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +71,7 @@ class NodeFrames(_message.Message):
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     RETURNS_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     claims: _containers.RepeatedCompositeFieldContainer[Claim]
     fetches: _containers.RepeatedScalarFieldContainer[int]
@@ -71,7 +80,8 @@ class NodeFrames(_message.Message):
     drain: bool
     state: NodeState
     returns: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., fetches: _Optional[_Iterable[int]] = ..., batches: _Optional[_Iterable[_Union[BatchDone, _Mapping]]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., drain: _Optional[bool] = ..., state: _Optional[_Union[NodeState, _Mapping]] = ..., returns: _Optional[_Iterable[int]] = ...) -> None: ...
+    chunks: _containers.RepeatedCompositeFieldContainer[Chunk]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., claims: _Optional[_Iterable[_Union[Claim, _Mapping]]] = ..., fetches: _Optional[_Iterable[int]] = ..., batches: _Optional[_Iterable[_Union[BatchDone, _Mapping]]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., drain: _Optional[bool] = ..., state: _Optional[_Union[NodeState, _Mapping]] = ..., returns: _Optional[_Iterable[int]] = ..., chunks: _Optional[_Iterable[_Union[Chunk, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version_min", "version_max", "router", "name", "epoch", "mesh", "router_us")
@@ -186,6 +196,26 @@ class Payload(_message.Message):
     data: bytes
     gone: bool
     def __init__(self, job: _Optional[int] = ..., data: _Optional[bytes] = ..., gone: _Optional[bool] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("job", "attempt", "number", "payload")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    job: int
+    attempt: int
+    number: int
+    payload: bytes
+    def __init__(self, job: _Optional[int] = ..., attempt: _Optional[int] = ..., number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Credit(_message.Message):
+    __slots__ = ("job", "chunks")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    job: int
+    chunks: int
+    def __init__(self, job: _Optional[int] = ..., chunks: _Optional[int] = ...) -> None: ...
 
 class BatchDone(_message.Message):
     __slots__ = ("lane", "batch", "compute_us", "started_us", "replies")

@@ -15,30 +15,36 @@ class LegOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEG_OUTCOME_OK: _ClassVar[LegOutcome]
     LEG_OUTCOME_FALLBACK: _ClassVar[LegOutcome]
     LEG_OUTCOME_MISSED: _ClassVar[LegOutcome]
+    LEG_OUTCOME_CHUNK: _ClassVar[LegOutcome]
 LEG_OUTCOME_UNSPECIFIED: LegOutcome
 LEG_OUTCOME_OK: LegOutcome
 LEG_OUTCOME_FALLBACK: LegOutcome
 LEG_OUTCOME_MISSED: LegOutcome
+LEG_OUTCOME_CHUNK: LegOutcome
 
 class ClientFrames(_message.Message):
-    __slots__ = ("hello", "requests", "cancels")
+    __slots__ = ("hello", "requests", "cancels", "credits")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     CANCELS_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
     hello: SessionHello
     requests: _containers.RepeatedCompositeFieldContainer[SessionRequest]
     cancels: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, hello: _Optional[_Union[SessionHello, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[SessionRequest, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ...) -> None: ...
+    credits: _containers.RepeatedCompositeFieldContainer[SessionCredit]
+    def __init__(self, hello: _Optional[_Union[SessionHello, _Mapping]] = ..., requests: _Optional[_Iterable[_Union[SessionRequest, _Mapping]]] = ..., cancels: _Optional[_Iterable[int]] = ..., credits: _Optional[_Iterable[_Union[SessionCredit, _Mapping]]] = ...) -> None: ...
 
 class SessionFrames(_message.Message):
-    __slots__ = ("welcome", "answers", "drain")
+    __slots__ = ("welcome", "answers", "drain", "chunks")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     welcome: SessionWelcome
     answers: _containers.RepeatedCompositeFieldContainer[SessionAnswer]
     drain: bool
-    def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[SessionAnswer, _Mapping]]] = ..., drain: _Optional[bool] = ...) -> None: ...
+    chunks: _containers.RepeatedCompositeFieldContainer[SessionChunk]
+    def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[SessionAnswer, _Mapping]]] = ..., drain: _Optional[bool] = ..., chunks: _Optional[_Iterable[_Union[SessionChunk, _Mapping]]] = ...) -> None: ...
 
 class SessionHello(_message.Message):
     __slots__ = ("version_min", "version_max")
@@ -65,18 +71,44 @@ class SessionWelcome(_message.Message):
     def __init__(self, version: _Optional[int] = ..., router: _Optional[str] = ..., refusal: _Optional[str] = ..., window_requests: _Optional[int] = ..., window_bytes: _Optional[int] = ..., request_bytes: _Optional[int] = ...) -> None: ...
 
 class SessionRequest(_message.Message):
-    __slots__ = ("id", "route", "payload", "timeout_us", "variant")
+    __slots__ = ("id", "route", "payload", "timeout_us", "variant", "credits", "tier", "traceparent", "tracestate")
     ID_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
     id: int
     route: str
     payload: bytes
     timeout_us: int
     variant: str
-    def __init__(self, id: _Optional[int] = ..., route: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_us: _Optional[int] = ..., variant: _Optional[str] = ...) -> None: ...
+    credits: int
+    tier: str
+    traceparent: str
+    tracestate: str
+    def __init__(self, id: _Optional[int] = ..., route: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_us: _Optional[int] = ..., variant: _Optional[str] = ..., credits: _Optional[int] = ..., tier: _Optional[str] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
+
+class SessionChunk(_message.Message):
+    __slots__ = ("id", "number", "payload")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    number: int
+    payload: bytes
+    def __init__(self, id: _Optional[int] = ..., number: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class SessionCredit(_message.Message):
+    __slots__ = ("id", "chunks")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    chunks: int
+    def __init__(self, id: _Optional[int] = ..., chunks: _Optional[int] = ...) -> None: ...
 
 class SessionAnswer(_message.Message):
     __slots__ = ("id", "payload", "status", "budget")

@@ -72,7 +72,7 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FanOutStream(self, request, context):
-        """The same, each leg as it ends.
+        """The same, each leg as it ends, and those that stream as they go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eisochrone/testing/v1/toy.proto\x12\x14isochrone.testing.v1\":\n\nToyMessage\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\r\n\x05units\x18\x02 \x01(\r\x12\x0f\n\x07trouble\x18\x03 \x01(\t2\x9e\x01\n\x03Toy\x12J\n\x04\x45\x63ho\x12 .isochrone.testing.v1.ToyMessage\x1a .isochrone.testing.v1.ToyMessage\x12K\n\x05Sleep\x12 .isochrone.testing.v1.ToyMessage\x1a .isochrone.testing.v1.ToyMessageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eisochrone/testing/v1/toy.proto\x12\x14isochrone.testing.v1\":\n\nToyMessage\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\r\n\x05units\x18\x02 \x01(\r\x12\x0f\n\x07trouble\x18\x03 \x01(\t2\xee\x01\n\x03Toy\x12J\n\x04\x45\x63ho\x12 .isochrone.testing.v1.ToyMessage\x1a .isochrone.testing.v1.ToyMessage\x12K\n\x05Sleep\x12 .isochrone.testing.v1.ToyMessage\x1a .isochrone.testing.v1.ToyMessage\x12N\n\x06Repeat\x12 .isochrone.testing.v1.ToyMessage\x1a .isochrone.testing.v1.ToyMessage0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOYMESSAGE']._serialized_start=56
   _globals['_TOYMESSAGE']._serialized_end=114
   _globals['_TOY']._serialized_start=117
-  _globals['_TOY']._serialized_end=275
+  _globals['_TOY']._serialized_end=355
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,11 @@ class ToyStub:
                 request_serializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
                 response_deserializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
                 _registered_method=True)
+        self.Repeat = channel.unary_stream(
+                '/isochrone.testing.v1.Toy/Repeat',
+                request_serializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
+                response_deserializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
+                _registered_method=True)
 
 
 class ToyServicer:
@@ -62,6 +67,13 @@ class ToyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Repeat(self, request, context):
+        """Echoes as many times as the message has units, a moment apart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -72,6 +84,11 @@ def add_ToyServicer_to_server(servicer, server):
             ),
             'Sleep': grpc.unary_unary_rpc_method_handler(
                     servicer.Sleep,
+                    request_deserializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
+                    response_serializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
+            ),
+            'Repeat': grpc.unary_stream_rpc_method_handler(
+                    servicer.Repeat,
                     request_deserializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
                     response_serializer=isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
             ),
@@ -128,6 +145,33 @@ class Toy:
             request,
             target,
             '/isochrone.testing.v1.Toy/Sleep',
+            isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
+            isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Repeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isochrone.testing.v1.Toy/Repeat',
             isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.SerializeToString,
             isochrone_dot_testing_dot_v1_dot_toy__pb2.ToyMessage.FromString,
             options,
