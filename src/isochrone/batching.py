@@ -33,6 +33,7 @@ class ClosedBy(StrEnum):
     DEADLINE = "deadline"  # one more would have made a member late
     OVERLOAD = "overload"  # tight members were left behind: they would have forced a tiny batch
     LATE = "late"  # only jobs past their objective were left: better late than never
+    STREAM = "stream"  # no batch: it began at once, beside those that ran
     SPLIT = "split"  # a part of a batch whose forward call had failed
 
 

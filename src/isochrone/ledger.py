@@ -42,6 +42,9 @@ class Ledger:
     batch: budget_pb2.BatchInfo | None = None
     """The batch it ran in; None where it never ran."""
     units: int = 0
+    first_s: float = 0.0
+    """When the first chunk came, of an answer that streams. The objective is for that."""
+    chunks: int = 0
 
     def report(self, now_s: float) -> budget_pb2.BudgetReport:
         """What the answer carries when it leaves now. On every answer's way, so it is written to be quick."""
@@ -59,7 +62,7 @@ class Ledger:
         stage_us.append(now_us - before_us)
         total_us = now_us - received_us
         objective_us = int(self.objective_s * 1e6)
-        return _report(
+        report = _report(
             objective_us=objective_us,
             deadline_us=int(self.deadline_s * 1e6),
             total_us=total_us,
@@ -72,6 +75,11 @@ class Ledger:
             batch=self.batch,
             units=self.units,
         )
+        if self.chunks:
+            report.chunks = self.chunks
+            report.first_us = max(0, int(self.first_s * 1e6) - received_us)
+            report.missed = report.first_us > objective_us
+        return report
 
 
 _report = budget_pb2.BudgetReport

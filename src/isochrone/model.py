@@ -1,20 +1,19 @@
-"""What a service implements: a model that loads, decodes requests, and answers a batch of them."""
+"""What a service implements: a model that answers batches of requests, or one that answers each step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
-class Model(Protocol):
-    """One variant of a model on one device.
+class Servable(Protocol):
+    """What all models have: one variant on one device.
 
-    The node calls `load` once, then `forward` on growing batches of `example`s to warm up and to learn
-    how long batches take; only then does it say it is ready. `decode` and `encode` run on the node's event
-    loop, so they are short; `forward` runs beside it, one call at a time. A model whose `decode` takes longer, as that
-    of a photo does, has an attribute `decodes_beside = True`: it is then called in a thread, and must bear several.
+    A node calls `load` once, and then runs `example`s to warm up and to learn how long they take; only then does it
+    say it is ready. `decode` runs on the node's event loop, so it is short. A model whose `decode` takes longer, as
+    that of a photo does, has an attribute `decodes_beside = True`: it is then called in threads, several at a time.
 
-    The items between decode, forward and encode are the model's own business.
+    What `decode` makes of a request is the model's own business.
     """
 
     variant: str
@@ -22,13 +21,9 @@ class Model(Protocol):
     routes: Sequence[str]
     """The RPC methods it answers, "isochrone.v1.Recsys/Rank"."""
     unit: str
-    """What its batches are made of, for people: "rows", "images", "tokens"."""
+    """What its work is counted in, for people: "rows", "images", "tokens"."""
     max_units: int
     """The most units one request may have."""
-    batch_units: int
-    """The most units one forward call takes."""
-    batch_jobs: int
-    """The most requests one forward call takes."""
 
     def load(self) -> None:
         """Brings the weights into memory. Raises ConfigError where they can't be had."""
@@ -39,14 +34,54 @@ class Model(Protocol):
     def weigh(self, item: Any) -> int:
         """How many units the item is, at least 1."""
 
+    def example(self, units: int) -> Any:
+        """An item of that many units, for warm-up."""
+
+
+class Model(Servable, Protocol):
+    """Answers a batch of requests with one forward call, which runs beside the event loop, one at a time.
+
+    `encode` runs on the event loop, so it is short.
+    """
+
+    batch_units: int
+    """The most units one forward call takes."""
+    batch_jobs: int
+    """The most requests one forward call takes."""
+
     def forward(self, batch: Sequence[Any]) -> Sequence[Any]:
         """One output for each item, in the same order. An exception fails the batch, which is then split."""
 
     def encode(self, item: Any, output: Any) -> bytes:
         """The answer's bytes on the wire."""
 
-    def example(self, units: int) -> Any:
-        """An item of that many units, for warm-up."""
+
+class Part(NamedTuple):
+    """A part of an answer that is made step by step."""
+
+    payload: bytes
+    """A message of the stream. Where the method's answer is one message, that message, in the only part."""
+    units: int
+    """Done so far, the request's own among them."""
+
+
+@runtime_checkable
+class StreamModel(Servable, Protocol):
+    """Answers many requests side by side, each step by step and as long as it takes: text is made so."""
+
+    def room(self, running: Sequence[Any]) -> int:
+        """How many more requests would begin at once, beside those items that run."""
+
+    async def open(self) -> None:
+        """Makes ready to run, on the event loop that `run` is called on."""
+
+    async def close(self, *, drain_s: float) -> None:
+        """Lets those that run go on for that long, and ends the rest."""
+
+    def run(self, item: Any, *, name: str, deadline_s: float) -> AsyncIterator[Part]:
+        """The answer, as it is made. `name` is that of no other request that runs; past the deadline, on the node's
+        clock, the answer ends with what there is. Closing the iterator, or cancelling who waits for it, ends the
+        request at the next step. Raises an IsochroneError where it fails."""
 
 
 def lane_name(variant: str, device: str) -> str:

@@ -21,7 +21,7 @@ from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.intake import Intake
 from isochrone.node.loop import NodeLoop
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed
 from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
 from isochrone.status import from_status
@@ -363,7 +363,7 @@ class Looping:
         self.served = {
             served.lane: served
             for served in (
-                Served.warmed_up(model, device="cpu", filled=self.filled, clock=clock)
+                BatchServed.warmed_up(model, device="cpu", filled=self.filled, clock=clock)
                 for model in (self.model, self.urgent)
             )
         }

@@ -15,7 +15,7 @@ from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes
 from isochrone.memory_broker import MemoryBroker
 from isochrone.node.claimer import AT_ONCE_S, CLOSE_S, Claimer
 from isochrone.node.intake import Intake
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed
 from isochrone.testing.virtual_time import virtual_time
 from isochrone.v1 import link_pb2
 
@@ -30,7 +30,7 @@ class Claiming:
         clock = asyncio.get_running_loop().time
         self.broker = MemoryBroker(clock=clock)
         self.filled = asyncio.Event()
-        self.served = Served.warmed_up(Toy(clock), device="cpu", filled=self.filled, clock=clock)
+        self.served = BatchServed.warmed_up(Toy(clock), device="cpu", filled=self.filled, clock=clock)
         self.link = FakeRouterLink()
         self.intake = Intake({LANE: self.served}, clock=clock, busy_until_s=lambda: 0.0)
         self.intake.link_up(self.link)

@@ -13,10 +13,10 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline keys ports sockets incidents publish",
+    "errors deadline keys ports sockets incidents publish methods",
     "config latency model batching lane registry broker status ledger telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
-    "rpc link",
+    "rpc link starting stream_edge",
     "node",
     "client",
     "<services>",
@@ -27,8 +27,8 @@ LAYERS = (
 CLIENTS = ("isochrone.client", "isochrone.cli")
 EDGES = (
     "isochrone_router.session",
-    "isochrone_router.front",
     "isochrone.rpc",
+    "isochrone.stream_edge",
     "isochrone.node.node",
     "isochrone_router.router",
 )
@@ -57,8 +57,10 @@ MAY_IMPORT = {
 CATCH_EVERYTHING = (
     "isochrone_router.session",
     "isochrone.rpc",
+    "isochrone.stream_edge",
     "isochrone.node.device",
     "isochrone.node.intake",
+    "isochrone.node.streams",
     "isochrone.testing.virtual_time",
     "isochrone_llm.step_loop",
     "isochrone_llm.torch_engine",

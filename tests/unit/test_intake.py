@@ -12,7 +12,7 @@ from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, Unavail
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry
 from isochrone.node.intake import Intake
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed
 from isochrone.node.staging import JobKey
 from isochrone.testing.virtual_time import virtual_time
 
@@ -27,7 +27,7 @@ class Door:
     def __post_init__(self) -> None:
         clock = asyncio.get_running_loop().time
         self.filled = asyncio.Event()
-        self.served = Served.warmed_up(Toy(clock), device="cpu", filled=self.filled, clock=clock)
+        self.served = BatchServed.warmed_up(Toy(clock), device="cpu", filled=self.filled, clock=clock)
         self.intake = Intake({LANE: self.served}, clock=clock, busy_until_s=lambda: self.busy_until_s)
         self.intake.link_up(self.link)
 

@@ -13,7 +13,7 @@ from isochrone.errors import DeadlineExceeded, InvalidRequest, UnknownVariant
 from isochrone.keys import Tier
 from isochrone.lane import Entry
 from isochrone.node.own_api import OwnApi
-from isochrone.node.served import WARM_UP_REPEATS, Served
+from isochrone.node.served import WARM_UP_REPEATS, BatchServed
 from isochrone.node.staging import JobKey
 from isochrone.rpc import Call
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
@@ -32,7 +32,7 @@ async def test_warming_up_learns_how_long_batches_take() -> None:
 
     clock = virtual_clock()
     model = Linear(clock, clock.advance)
-    served = Served.warmed_up(model, device="cuda", filled=asyncio.Event(), clock=clock)
+    served = BatchServed.warmed_up(model, device="cuda", filled=asyncio.Event(), clock=clock)
     line = served.latency.current
     assert (line.base_s, line.per_unit_s) == (pytest.approx(0.002), pytest.approx(0.0005))
     assert served.lane == "toy@cuda"
@@ -50,13 +50,13 @@ async def test_a_model_that_answers_too_few_examples_does_not_start() -> None:
             return batch[1:]
 
     with pytest.raises(ValueError, match="answered 0 items for 1"):
-        Served.warmed_up(Short(virtual_clock()), device="cpu", filled=asyncio.Event(), clock=virtual_clock())
+        BatchServed.warmed_up(Short(virtual_clock()), device="cpu", filled=asyncio.Event(), clock=virtual_clock())
 
 
 @virtual_time
 async def test_it_introduces_itself() -> None:
     """To routers, with all that they need to plan; and says how it is doing later."""
-    served = Served.warmed_up(Toy(virtual_clock()), device="cpu", filled=asyncio.Event(), clock=virtual_clock())
+    served = BatchServed.warmed_up(Toy(virtual_clock()), device="cpu", filled=asyncio.Event(), clock=virtual_clock())
     variant = served.as_variant()
     assert (variant.lane, variant.variant, list(variant.routes), variant.unit) == (LANE, "toy", [ROUTE], "bytes")
     assert (variant.max_units, variant.batch_units, variant.batch_jobs) == (8, 16, 4)

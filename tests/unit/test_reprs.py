@@ -82,7 +82,7 @@ async def test_a_nodes_parts_say_what_they_are_doing() -> None:
         await asyncio.sleep(0.004)
         assert repr(at.loop).startswith("<NodeLoop busy for 6.0 ms more, <Claimer ")
         served = at.served[LANE]
-        assert repr(served).startswith("<Served toy@cpu, 0 jobs in 0 batches, <LatencyModel 10000 µs + ")
+        assert repr(served).startswith("<BatchServed toy@cpu, 0 jobs in 0 batches, <LatencyModel 10000 µs + ")
 
 
 @virtual_time

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 
 from google.rpc import status_pb2
@@ -36,6 +37,8 @@ OVERDUE_S = 0.015
 LINGER_SHARE = 0.2
 """The most of its objective that a job may wait for company."""
 COARSE_S = 0.001
+AHEAD = 32
+"""Chunks that a node may send of an answer before its caller has taken any: a stream's window over the link."""
 UNHEARD_S = 0.030
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""
 
@@ -85,6 +88,8 @@ class Dispatcher:
         """Sends a request on its way."""
         flight.lane = flight.job.lane = flight.ledger.lane = plan.lane
         flight.job.attempt = flight.ledger.attempts = 1
+        if flight.chunks is not None:
+            flight.job.credits = AHEAD
         self._attempts.earn()
         self._flights.add(flight)
         if isinstance(plan.node, LinkedNode):
@@ -139,7 +144,10 @@ class Dispatcher:
             if link in flight.holders:
                 was_last = flight.holders[-1] is link
                 flight.holders.remove(link)
-                if was_last:
+                if link is flight.streams_from:
+                    told = f"its node is gone, after {flight.ledger.chunks} chunks of the answer"
+                    flight.fail(Unavailable(told, reason="STREAM_BROKEN"))
+                elif was_last:
                     self._resend(flight, lost="its node is gone")
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
@@ -159,11 +167,21 @@ class Dispatcher:
             flight.overdue_at_s = overdue_at_s
         self._overdue.arm(overdue_at_s)
 
+    def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None:
+        flight = self._flights.get(chunk.job)
+        if flight is None or flight.chunks is None or link not in flight.holders:
+            return  # its caller has left, and the node was told so
+        if flight.streams_from is None:
+            self._streams_from(flight, link)
+        if link is flight.streams_from:
+            flight.ledger.chunks += 1
+            flight.chunks(chunk.payload, partial(self._taken, flight))
+
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
         now_s = self._clock()
         for reply in done.replies:
             flight = self._flights.get(reply.job)
-            if flight is None:
+            if flight is None or flight.streams_from not in (None, link):
                 continue
             if link in flight.holders:
                 flight.holders.remove(link)
@@ -227,6 +245,23 @@ class Dispatcher:
         link.submit(job)
         flight.overdue_at_s = self._clock() + UNHEARD_S
         self._overdue.arm(flight.overdue_at_s)
+
+    def _streams_from(self, flight: Flight, link: NodeLink) -> None:
+        """Its first chunk has come. Another copy of it, on its way or elsewhere, is no longer wanted."""
+        flight.streams_from = link
+        flight.ledger.first_s = self._clock()
+        flight.overdue_at_s = NEVER_S
+        for other in [holder for holder in flight.holders if holder is not link]:
+            flight.holders.remove(other)
+            other.given -= 1
+            other.cancel(flight.id)
+
+    def _taken(self, flight: Flight) -> None:
+        """Its caller has taken a chunk. The node is told of several at a time."""
+        flight.untold += 1
+        if flight.untold >= AHEAD // 2 and not flight.is_over and flight.streams_from is not None:
+            flight.streams_from.grant(flight.id, flight.untold)
+            flight.untold = 0
 
     def _is_late(self, flight: Flight) -> None:
         """Its node's own prediction has passed by a margin, or the node hasn't said that it has it."""

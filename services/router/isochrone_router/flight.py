@@ -31,6 +31,10 @@ class Flight:
     """Called once, when it has been answered or has failed."""
     chunks: Chunks | None = None
     """Told of the chunks of its answer, where that streams."""
+    streams_from: NodeLink | None = None
+    """The node whose chunks are handed on, once the first has come."""
+    untold: int = 0
+    """Chunks that the caller has taken since that node was last told so."""
     payload: bytes = b""
     """Its answer's bytes, once it is over."""
     error: IsochroneError | None = None

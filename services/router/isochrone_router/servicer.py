@@ -16,6 +16,7 @@ from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable, UnknownRoute
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
+from isochrone.methods import streams
 from isochrone.rpc import Call
 from isochrone.starting import Chunks, Done, Ended, Leave
 from isochrone.status import code_of
@@ -35,6 +36,7 @@ class Sla(NamedTuple):
     objective_s: float
     deadline_s: float
     lanes: tuple[str, ...]
+    streams: bool
 
 
 class Servicer:
@@ -52,7 +54,8 @@ class Servicer:
         clock: Clock,
     ) -> None:
         self._slas = {
-            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.lanes) for name, route in routes.items()
+            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.lanes, streams(name))
+            for name, route in routes.items()
         }
         self._limits = config.limits
         self._boot = boot
@@ -72,8 +75,7 @@ class Servicer:
         if call.route not in self._slas:
             raise UnknownRoute(f"no route {call.route!r} here; there is {', '.join(sorted(self._slas))}")
         try:
-            flight, decision = self._admit(call, done)
-            flight.chunks = chunks
+            flight, decision = self._admit(call, done, chunks)
         except IsochroneError as error:
             self.stats[call.route].add(code_pb2.Code.Name(code_of(error)), None)
             raise
@@ -100,9 +102,12 @@ class Servicer:
             self.stats[route].add(code_pb2.Code.Name(code_of(error)), report)
         done(Ended(flight.payload, error, report))
 
-    def _admit(self, call: Call, done: Done) -> tuple[Flight, Plan]:
+    def _admit(self, call: Call, done: Done, chunks: Chunks | None) -> tuple[Flight, Plan]:
         """The request with its budget and plan. Raises what it is refused with."""
-        objective_s, deadline_s, lanes = self._slas[call.route]
+        objective_s, deadline_s, lanes, is_stream = self._slas[call.route]
+        if is_stream != (chunks is not None):
+            told = "streams: ask for its chunks" if is_stream else "doesn't stream"
+            raise InvalidRequest.of("route", f"the answer of {call.route} {told}")
         if self.draining:
             raise Unavailable("this router is leaving; connect to another", reason="DRAINING")
         if len(call.request) > self._limits.request_bytes:
@@ -137,6 +142,8 @@ class Servicer:
             objective_us=int(objective_at_s * 1e6),
             deadline_us=int(deadline_at_s * 1e6),
             weight=self._weights.estimate(call.route, size=len(call.request)),
+            traceparent=call.traceparent,
+            tracestate=call.tracestate,
         )
         flight = Flight(
             id=number,
@@ -147,6 +154,7 @@ class Servicer:
             deadline_at_s=deadline_at_s,
             over=partial(self._end, done),
             expires_at_s=deadline_at_s - self._margin.margin_s,
+            chunks=chunks,
         )
         return flight, decision
 

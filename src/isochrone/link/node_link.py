@@ -42,6 +42,7 @@ class LinkEvents(Protocol):
     def link_down(self, link: NodeLink) -> None: ...
     def link_changed(self, link: NodeLink) -> None: ...
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None: ...
+    def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None: ...
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None: ...
     def returned(self, link: NodeLink, jobs: Sequence[int]) -> None: ...
     def payload_of(self, job: int) -> bytes | None: ...
@@ -101,6 +102,11 @@ class NodeLink:
     def cancel(self, job: int) -> None:
         if self._up:
             self._outbox.frames().cancels.append(job)
+
+    def grant(self, job: int, chunks: int) -> None:
+        """Lets the node send so many more chunks of a job's answer."""
+        if self._up:
+            self._outbox.frames().credits.add(job=job, chunks=chunks)
 
     def tell_epoch(self, epoch: int) -> None:
         self._hello.epoch = epoch
@@ -211,6 +217,8 @@ class NodeLink:
         for job in frames.fetches:
             data = self._events.payload_of(job)
             self._outbox.frames().payloads.add(job=job, data=data or b"", gone=data is None)
+        for chunk in frames.chunks:
+            self._events.chunk(self, chunk)
         for done in frames.batches:
             self._events.batch_done(self, done)
         if frames.returns:

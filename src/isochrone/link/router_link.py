@@ -23,6 +23,7 @@ class RouterEvents(Protocol):
 
     def submitted(self, link: RouterLink, jobs: Sequence[link_pb2.Job]) -> None: ...
     def cancelled(self, link: RouterLink, jobs: Sequence[int]) -> None: ...
+    def granted(self, link: RouterLink, job: int, chunks: int) -> None: ...
     def router_gone(self, link: RouterLink) -> None: ...
     def node_state(self) -> link_pb2.NodeState: ...
 
@@ -54,6 +55,10 @@ class RouterLink:
     def batch_done(self) -> link_pb2.BatchDone:
         """A new BatchDone frame to fill; it goes out with the next message."""
         return self._outbox.frames().batches.add()
+
+    def chunk(self, job: int, *, attempt: int, number: int, payload: bytes) -> None:
+        """Sends a part of an answer that streams."""
+        self._outbox.frames().chunks.add(job=job, attempt=attempt, number=number, payload=payload)
 
     def return_jobs(self, jobs: Sequence[int]) -> None:
         """Gives jobs back that were addressed to this node and that it will not run."""
@@ -119,6 +124,8 @@ class RouterLink:
             self._events.submitted(self, frames.submits)
         if frames.cancels:
             self._events.cancelled(self, frames.cancels)
+        for credit in frames.credits:
+            self._events.granted(self, credit.job, credit.chunks)
         for payload in frames.payloads:
             future = self._fetching.get(payload.job)
             if future is not None and not future.done():

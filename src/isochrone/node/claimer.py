@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any
 
-from isochrone.batching import jobs_to_claim
 from isochrone.errors import ConfigError
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes
 from isochrone.node.intake import Intake
@@ -83,19 +82,21 @@ class Claimer:
         self._wanted = True
         if self._lanes is None:
             return
-        lanes = frozenset(lane for lane in self._allowed if self._served[lane].room > 0)
+        lanes = frozenset(lane for lane in self._allowed if self._served[lane].jobs_wanted > 0)
         if self._waiting is not None:
             if lanes - self._waits_on:  # a lane that had no room when the wait began has some now
                 self._start(self._interrupt())
         elif lanes:
-            wants = {lane: -(-self._jobs_wanted(lane) // max(1, self.siblings.get(lane, 1))) for lane in sorted(lanes)}
+            wants = {
+                lane: -(-self._served[lane].jobs_wanted // max(1, self.siblings.get(lane, 1))) for lane in sorted(lanes)
+            }
             self._waits_on = lanes
             self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
 
     def claim_ahead(self) -> None:
         """Claims the next batch while the present one is about to end."""
         if self._prompt is None and self._lanes is not None:
-            wants = {lane: self._jobs_wanted(lane) for lane in self._allowed if self._served[lane].room > 0}
+            wants = {lane: wanted for lane in self._allowed if (wanted := self._served[lane].jobs_wanted) > 0}
             if wants:
                 self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
 
@@ -149,10 +150,6 @@ class Claimer:
             lanes.close()
             self._lanes = None
         log.warning("the lanes are out of reach; jobs come over the links")
-
-    def _jobs_wanted(self, lane: str) -> int:
-        served = self._served[lane]
-        return jobs_to_claim(room_units=served.room, mean_units=served.mean_weight, most=served.model.batch_jobs)
 
     async def _wait(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
         try:

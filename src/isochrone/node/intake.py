@@ -15,6 +15,7 @@ from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, U
 from isochrone.incidents import incident
 from isochrone.lane import Claimed
 from isochrone.link.router_link import RouterLink
+from isochrone.node.credit import Credit
 from isochrone.node.link_caller import LinkCaller
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob
@@ -78,7 +79,7 @@ class Intake:
             if key.owner == link.router:
                 task.cancel()
         for served in self._served.values():
-            served.staging.take([job for job in served.staging.jobs if job.reply_to is caller])
+            served.cancel_all_of(caller)
         self._seen.forget_owner(link.router)
 
     def from_lanes(self, claimed: Sequence[Claimed]) -> list[Claimed]:
@@ -110,7 +111,15 @@ class Intake:
         self._accept(caller, here)
 
     def from_caller(
-        self, served: Served, route: str, payload: bytes, *, key: JobKey, reply_to: ReplyTo, deadline_s: float
+        self,
+        served: Served,
+        route: str,
+        payload: bytes,
+        *,
+        key: JobKey,
+        reply_to: ReplyTo,
+        deadline_s: float,
+        credit: Credit | None = None,
     ) -> None:
         """Stages a call of this node's own API."""
         self._stage(
@@ -122,18 +131,24 @@ class Intake:
             reply_to=reply_to,
             objective_s=deadline_s,
             deadline_s=deadline_s,
+            credit=credit,
         )
 
     def cancel(self, owner: int, jobs: Iterable[int]) -> None:
-        """Forgets jobs whose callers have gone; one that is running stays, and its answer is ignored."""
+        """Forgets jobs whose callers have gone. A batch that is running goes on, and their answers are ignored."""
         for job in jobs:
             key = JobKey(owner, job)
             fetch = self._fetches.get(key)
             if fetch is not None:
                 fetch.cancel()
             for served in self._served.values():
-                if served.staging.cancel(key) is not None:
+                if served.cancel(key):
                     break
+
+    def grant(self, owner: int, job: int, chunks: int) -> None:
+        """Whoever takes a job's chunks has room for more."""
+        for served in self._served.values():
+            served.grant(JobKey(owner, job), chunks)
 
     def _accept(self, caller: LinkCaller, jobs: Sequence[link_pb2.Job]) -> None:
         """Stages what is new of a router's jobs, and tells it that they are here and when they will be done."""
@@ -145,7 +160,7 @@ class Intake:
             self._admit(caller, job)
             if job.lane in self._served:
                 served = self._served[job.lane]
-                work_s[job.lane] = served.latency.current.of(served.staging.units + (job.weight or 1))
+                work_s[job.lane] = served.work_s(job.weight or 1)
         now_s = self._clock()
         finish_in_s = max(0.0, self._busy_until_s() - now_s) + sum(work_s.values())
         caller.link.claim([job.id for job in fresh], finish_in_s)
@@ -202,6 +217,7 @@ class Intake:
             reply_to=caller,
             objective_s=caller.link.to_ours_s(job.objective_us),
             deadline_s=caller.link.to_ours_s(job.deadline_us),
+            credit=Credit(job.credits) if job.credits else None,
         )
 
     def _stage(
@@ -215,6 +231,7 @@ class Intake:
         reply_to: ReplyTo,
         objective_s: float,
         deadline_s: float,
+        credit: Credit | None = None,
     ) -> None:
         staged = StagedJob(
             key=key,
@@ -225,6 +242,7 @@ class Intake:
             objective_s=objective_s,
             deadline_s=deadline_s,
             claimed_s=self._clock(),
+            credit=credit,
         )
         if not served.decodes_beside:
             self._add(served, staged, _decoded(served, staged, route, payload))

@@ -39,6 +39,9 @@ class LinkCaller:
                 units=job.units,
             )
 
+    def chunk(self, job: StagedJob, number: int, payload: bytes) -> None:
+        self.link.chunk(job.key.job, attempt=job.attempt, number=number, payload=payload)
+
     def fail(self, key: JobKey, job: link_pb2.Job, error: IsochroneError, *, now_s: float) -> None:
         """Answers a job that never got as far as being staged."""
         staged = StagedJob(

@@ -11,7 +11,7 @@ from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed
 from isochrone.node.staging import Outcome, Ran, ReplyTo, StagedJob
 
 CLAIM_LEAD_S = 0.001
@@ -23,7 +23,7 @@ class NodeLoop:
 
     def __init__(
         self,
-        served: Mapping[str, Served],
+        served: Mapping[str, BatchServed],
         *,
         claimer: Claimer,
         device: Device,
@@ -71,7 +71,7 @@ class NodeLoop:
         if closing.run:
             await self._forward(served, closing)
 
-    async def _next(self) -> Served | None:
+    async def _next(self) -> BatchServed | None:
         """The lane with the most urgent staged job; waits for one, but not past being told to leave."""
         self._filled.clear()
         staged = [served for served in self._served.values() if served.staging]
@@ -82,7 +82,7 @@ class NodeLoop:
             return None
         return min(staged, key=lambda served: served.staging.most_urgent_s)
 
-    async def _forward(self, served: Served, closing: Closing[StagedJob]) -> None:
+    async def _forward(self, served: BatchServed, closing: Closing[StagedJob]) -> None:
         jobs = closing.run
         units = sum(job.units for job in jobs)
         expected_s = served.latency.current.of(units)
@@ -110,7 +110,7 @@ class NodeLoop:
         if inline:
             await asyncio.sleep(0)  # let the others have their turn
 
-    def _give_up(self, served: Served, jobs: Sequence[StagedJob]) -> None:
+    def _give_up(self, served: BatchServed, jobs: Sequence[StagedJob]) -> None:
         """Tells the callers of jobs that can't be done in time, without spending the device on them."""
         error = DeadlineExceeded("would have been answered too late; it was not run")
         ran = Ran(lane=served.lane, started_s=self._clock())

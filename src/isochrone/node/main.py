@@ -8,13 +8,13 @@ from pathlib import Path
 
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
-from isochrone.model import Model
+from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
 from isochrone.ports import nth
 from isochrone.process import Ready, run_process, run_until_signalled
 from isochrone.redis_broker import RedisBroker
 
-MakeModels = Callable[[MeshConfig, NodeConfig], Sequence[Model]]
+MakeModels = Callable[[MeshConfig, NodeConfig], Sequence[Model | StreamModel]]
 """The service's part: its models, from the file and the node's own section. Raises ConfigError."""
 
 

@@ -16,17 +16,20 @@ from isochrone.errors import ConfigError
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
-from isochrone.model import Model
+from isochrone.methods import streams
+from isochrone.model import Model, StreamModel
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.intake import Intake
 from isochrone.node.loop import NodeLoop
 from isochrone.node.membership import Membership
 from isochrone.node.own_api import OwnApi
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed, Served
+from isochrone.node.streams import StreamLoop, StreamServed
 from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.stream_edge import StreamEdge
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ class Node:
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[Model | StreamModel],
         *,
         name: str,
         mesh: str,
@@ -59,10 +62,14 @@ class Node:
         self._advertise = advertise
         self._broker = broker
         self._clock = clock
-        self._filled = asyncio.Event()
+        self._filled, self._stream_filled = asyncio.Event(), asyncio.Event()
         self._device = Device(device, clock=clock)
         self._served: dict[str, Served] = {}
+        self._batches: dict[str, BatchServed] = {}
+        self._streams: dict[str, StreamServed] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._working: list[asyncio.Task[None]] = []
+        """Those of the tasks that answer jobs."""
         self._links = LinkServer(self.open_link)
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
@@ -84,7 +91,10 @@ class Node:
         """Loads the models, warms them up, and puts the parts together. Raises what the models raise."""
         loop = asyncio.get_running_loop()
         for model in self._models:
-            served = await loop.run_in_executor(None, self._warm_up, model)
+            if isinstance(model, StreamModel):
+                served: Served = await self._opened(model)
+            else:
+                served = await loop.run_in_executor(None, self._warm_up, model)
             self._served[served.lane] = served
             line = served.latency.current
             log.info(
@@ -92,6 +102,7 @@ class Node:
                 *(served.lane, line.base_s * 1e6, line.per_unit_s * 1e6, served.model.unit),
             )
         self._intake = Intake(self._served, clock=self._clock, busy_until_s=lambda: self._loop.busy_until_s)
+        self.own_api = OwnApi(self._served, self._intake, boot=self.boot, name=self.name, clock=self._clock)
         self._claimer = Claimer(
             self._served,
             self._intake,
@@ -99,7 +110,10 @@ class Node:
             orphans_found=self._orphans_found,
         )
         self._loop = NodeLoop(
-            self._served, claimer=self._claimer, device=self._device, filled=self._filled, clock=self._clock
+            self._batches, claimer=self._claimer, device=self._device, filled=self._filled, clock=self._clock
+        )
+        self._stream_loop = StreamLoop(
+            self._streams, claimer=self._claimer, filled=self._stream_filled, clock=self._clock
         )
 
     def join(self) -> None:
@@ -122,7 +136,10 @@ class Node:
             )
             self._start_task(self._membership.run(), "membership")
             self._start_task(self._claimer.run(), "claimer")
-        self._start_task(self._loop.run(), "node loop")
+        if self._batches:
+            self._working.append(self._start_task(self._loop.run(), "node loop"))
+        if self._streams:
+            self._working.append(self._start_task(self._stream_loop.run(), "stream loop"))
 
     async def wait(self) -> None:
         """Until one of its parts has ended: in order when drained, else with what ended it."""
@@ -147,8 +164,8 @@ class Node:
         # Routers that hear of the drain send nothing more; what was on its way is given back by the intake.
         self._intake.leaving = True
         self._loop.leave()
-        loop_task = next(task for task in self._tasks if task.get_name() == "node loop")
-        await asyncio.wait((loop_task,), timeout=max(0.0, deadline_s - self._clock()))
+        self._stream_loop.leave()
+        await asyncio.wait(self._working, timeout=max(0.0, deadline_s - self._clock()))
         for link in self._intake.links:
             link.finish()
         if self._server is not None:
@@ -163,6 +180,8 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._streams:
+            await self._stream_loop.close()
         if self._registry is not None:
             await self._registry.close()
         self._device.close()
@@ -177,6 +196,9 @@ class Node:
     def cancelled(self, link: RouterLink, jobs: Sequence[int]) -> None:
         self._intake.cancel(link.router, jobs)
 
+    def granted(self, link: RouterLink, job: int, chunks: int) -> None:
+        self._intake.grant(link.router, job, chunks)
+
     def router_gone(self, link: RouterLink) -> None:
         log.info("link of router %s is down", link.name)
         self._intake.link_down(link)
@@ -185,19 +207,31 @@ class Node:
         staged = [served.staging for served in self._served.values()]
         return link_pb2.NodeState(
             claiming=sorted(self._claimer.allowed),
-            backlog_jobs=sum(len(staging) for staging in staged),
+            backlog_jobs=sum(served.backlog for served in self._served.values()),
             backlog_units=sum(staging.units for staging in staged),
             lanes=[served.as_state() for served in self._served.values()],
         )
 
-    def _warm_up(self, model: Model) -> Served:
-        return Served.warmed_up(model, device=self._device.name, filled=self._filled, clock=self._clock)
+    def _warm_up(self, model: Model) -> BatchServed:
+        served = BatchServed.warmed_up(model, device=self._device.name, filled=self._filled, clock=self._clock)
+        self._batches[served.lane] = served
+        return served
+
+    async def _opened(self, model: StreamModel) -> StreamServed:
+        served = await StreamServed.warmed_up(
+            model, device=self._device.name, filled=self._stream_filled, clock=self._clock
+        )
+        self._streams[served.lane] = served
+        return served
 
     async def _serve(self) -> None:
         routes = {route for served in self._served.values() for route in served.routes}
-        own_api = OwnApi(self._served, self._intake, boot=self.boot, name=self.name, clock=self._clock)
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=0))
-        server.add_generic_rpc_handlers(tuple(handlers(routes, UnaryEdge(own_api.serve, clock=self._clock).handler)))
+        unary = UnaryEdge(self.own_api.serve, clock=self._clock)
+        stream = StreamEdge(self.own_api.start, clock=self._clock)
+        server.add_generic_rpc_handlers(
+            tuple(handlers(routes, lambda route: (stream if streams(route) else unary).handler(route)))
+        )
         health = Health(routes)
         health.add_to(server)
         add_reflection(server, routes)
@@ -255,5 +289,6 @@ class Node:
         self._claimer.siblings = {lane: sum(lane in node.claims for node in census.nodes) for lane in self._served}
         self._claimer.allow(() if self._draining else lanes)
 
-    def _start_task(self, work: Any, name: str) -> None:
+    def _start_task(self, work: Any, name: str) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(work, name=name))
+        return self._tasks[-1]

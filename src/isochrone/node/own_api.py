@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from isochrone.deadline import Clock
 from isochrone.errors import UnknownVariant
 from isochrone.ledger import Ledger
+from isochrone.node.credit import Credit
 from isochrone.node.intake import Intake
 from isochrone.node.served import Served
-from isochrone.node.staging import JobKey, Outcome, Ran
+from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Answered, Call
+from isochrone.starting import Chunks, Done, Ended, Leave, awaited
 from isochrone.v1 import budget_pb2
 
 DEADLINE_S = 60.0
 """For callers that set none."""
 LONGEST_S = 3600.0
 """The longest that a BudgetReport can tell of, to the hour."""
-
-
-class LocalCaller:
-    """ReplyTo for one call: a future."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[tuple[Ran, Outcome]] = asyncio.get_running_loop().create_future()
-
-    def settle(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
-        if not self.done.done():
-            self.done.set_result((ran, outcomes[0]))
+AHEAD = 32
+"""Chunks that a stream may be ahead of its caller."""
 
 
 class OwnApi:
-    """Serves calls that come straight to the node, in the same batches as the mesh's."""
+    """Serves calls that come straight to the node, beside the mesh's and like them."""
 
     def __init__(self, served: Mapping[str, Served], intake: Intake, *, boot: int, name: str, clock: Clock) -> None:
         self._served = served
@@ -45,20 +38,24 @@ class OwnApi:
 
     async def serve(self, call: Call) -> Answered:
         """Answers or raises an IsochroneError."""
+        return await awaited(self.start, call)
+
+    def start(self, call: Call, done: Done, chunks: Chunks | None = None) -> Leave:
+        """A Start."""
         served = self._variant_of(call)
         deadline_s = call.deadline_s or call.received_s + DEADLINE_S
         key = JobKey(self._boot, next(self._numbers))
-        caller = LocalCaller()
-        self._intake.from_caller(served, call.route, call.request, key=key, reply_to=caller, deadline_s=deadline_s)
-        try:
-            ran, outcome = await caller.done
-        finally:
-            self._intake.cancel(self._boot, [key.job])
-        budget = self._budget(call, deadline_s, ran, outcome)
-        if outcome.error is not None:
-            outcome.error.budget = budget
-            raise outcome.error
-        return Answered(outcome.payload, budget)
+        caller = _LocalCaller(call, deadline_s, node=self._name, done=done, chunks=chunks, clock=self._clock)
+        self._intake.from_caller(
+            served,
+            call.route,
+            call.request,
+            key=key,
+            reply_to=caller,
+            deadline_s=deadline_s,
+            credit=caller.credit,
+        )
+        return partial(self._intake.cancel, self._boot, [key.job])
 
     def _variant_of(self, call: Call) -> Served:
         able = [served for served in self._served.values() if call.route in served.routes]
@@ -68,8 +65,40 @@ class OwnApi:
         known = ", ".join(served.model.variant for served in able)
         raise UnknownVariant(f"no variant {call.variant!r} of {call.route} here; there is {known}")
 
-    def _budget(self, call: Call, deadline_s: float, ran: Ran, outcome: Outcome) -> budget_pb2.BudgetReport:
-        left_s = min(deadline_s - call.received_s, LONGEST_S)
+
+class _LocalCaller:
+    """ReplyTo for one call."""
+
+    def __init__(
+        self, call: Call, deadline_s: float, *, node: str, done: Done, chunks: Chunks | None, clock: Clock
+    ) -> None:
+        self._call = call
+        self._deadline_s = deadline_s
+        self._node = node
+        self._done = done
+        self._chunks = chunks
+        self._clock = clock
+        self._sent = 0
+        self._first_s = 0.0
+        self.credit = Credit(AHEAD) if chunks is not None else None
+
+    def chunk(self, job: StagedJob, number: int, payload: bytes) -> None:
+        assert self._chunks is not None
+        assert self.credit is not None
+        self._sent = number
+        self._first_s = self._first_s or self._clock()
+        self._chunks(payload, partial(self.credit.grant, 1))
+
+    def settle(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
+        (outcome,) = outcomes
+        budget = self._budget(ran, outcome)
+        if outcome.error is not None:
+            outcome.error.budget = budget
+        self._done(Ended(outcome.payload, outcome.error, budget))
+
+    def _budget(self, ran: Ran, outcome: Outcome) -> budget_pb2.BudgetReport:
+        call = self._call
+        left_s = min(self._deadline_s - call.received_s, LONGEST_S)
         ledger = Ledger(
             received_s=call.received_s,
             objective_s=left_s,
@@ -80,10 +109,12 @@ class OwnApi:
             computed_s=ran.started_s + ran.compute_s,
             replied_s=self._clock(),
             lane=ran.lane,
-            node=self._name,
+            node=self._node,
             attempts=1,
             direct=True,
             batch=ran.as_info(),
             units=outcome.job.units,
+            first_s=self._first_s,
+            chunks=self._sent,
         )
         return ledger.report(self._clock())

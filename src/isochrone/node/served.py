@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from isochrone.batching import BatchPolicy, Limits
+from isochrone.batching import BatchPolicy, Limits, jobs_to_claim
 from isochrone.deadline import Clock
 from isochrone.latency import Latency, LatencyModel
-from isochrone.model import Model, lane_name
-from isochrone.node.staging import Staging
+from isochrone.model import Model, Servable, lane_name
+from isochrone.node.staging import JobKey, ReplyTo, Staging
 from isochrone.v1 import link_pb2
 
 WARM_UP_REPEATS = 3
 
 
-@dataclass(slots=True, repr=False)
-class Served:
-    """A model, loaded and warm, with everything the node loop needs to run its lane."""
+@dataclass(slots=True, repr=False, eq=False)
+class Served(ABC):
+    """A model, loaded and warm, with everything that its lane needs to be run."""
 
-    model: Model
+    model: Servable
     lane: str
-    policy: BatchPolicy
     latency: LatencyModel
     staging: Staging
     jobs: int = 0
@@ -35,10 +35,82 @@ class Served:
     routes: frozenset[str] = field(default_factory=frozenset)
 
     def __repr__(self) -> str:
-        return f"<Served {self.lane}, {self.jobs} jobs in {self.batches} batches, {self.latency!r}, {self.staging!r}>"
+        done = f"{self.jobs} jobs in {self.batches} batches"
+        return f"<{type(self).__name__} {self.lane}, {done}, {self.latency!r}, {self.staging!r}>"
+
+    @property
+    def decodes_beside(self) -> bool:
+        """Whether requests are decoded in a thread (Model)."""
+        return bool(getattr(self.model, "decodes_beside", False))
+
+    @property
+    @abstractmethod
+    def jobs_wanted(self) -> int:
+        """How many more jobs there is room for now."""
+
+    @property
+    def backlog(self) -> int:
+        """Jobs that are here and not answered, as far as others should count them."""
+        return len(self.staging)
+
+    def work_s(self, weight: int) -> float:
+        """How long a job of that many units takes that comes now, behind those staged."""
+        return self.latency.current.of(self.staging.units + weight)
+
+    def cancel(self, key: JobKey) -> bool:
+        """Nobody waits for the job any more; False where it isn't here."""
+        return self.staging.cancel(key) is not None
+
+    def cancel_all_of(self, caller: ReplyTo) -> None:
+        """Nobody is there any more to be answered."""
+        self.staging.take([job for job in self.staging.jobs if job.reply_to is caller])
+
+    def grant(self, key: JobKey, chunks: int) -> None:  # noqa: B027  most models have no chunks
+        """Whoever takes a job's chunks has room for more."""
+
+    def ran(self, *, jobs: int, units: int, compute_s: float) -> None:
+        """Takes in a batch that ran as planned."""
+        self.latency.observe(units, compute_s)
+        self.jobs += jobs
+        self.units += units
+        self.batches += 1
+        self.mean_jobs += 0.05 * (jobs - self.mean_jobs)
+        self.mean_units += 0.05 * (units - self.mean_units)
+        self.mean_weight += 0.05 * (units / jobs - self.mean_weight)
+
+    def as_variant(self) -> link_pb2.Variant:
+        """How it introduces itself to routers."""
+        return link_pb2.Variant(
+            lane=self.lane,
+            variant=self.model.variant,
+            routes=sorted(self.routes),
+            unit=self.model.unit,
+            max_units=self.model.max_units,
+            latency=as_proto(self.latency.current),
+        )
+
+    def as_state(self) -> link_pb2.LaneState:
+        """How it is doing."""
+        return link_pb2.LaneState(
+            lane=self.lane,
+            latency=as_proto(self.latency.current),
+            jobs=self.jobs,
+            batches=self.batches,
+            units=self.units,
+            mean_units=self.mean_units,
+            mean_jobs=self.mean_jobs,
+        )
+
+
+@dataclass(slots=True, repr=False, eq=False, kw_only=True)
+class BatchServed(Served):
+    """A model that answers batches."""
+
+    model: Model
+    policy: BatchPolicy
 
     @classmethod
-    def warmed_up(cls, model: Model, *, device: str, filled: asyncio.Event, clock: Clock) -> Served:
+    def warmed_up(cls, model: Model, *, device: str, filled: asyncio.Event, clock: Clock) -> Self:
         """Loads the model and runs example batches of growing size. Blocks; raises what the model raises."""
         model.load()
         samples: list[tuple[int, float]] = []
@@ -66,49 +138,20 @@ class Served:
         )
 
     @property
-    def decodes_beside(self) -> bool:
-        """Whether requests are decoded in a thread (Model)."""
-        return bool(getattr(self.model, "decodes_beside", False))
-
-    @property
     def room(self) -> int:
         """Units that may still be staged: one batch."""
         return self.model.batch_units - self.staging.units - self.staging.expected_units
 
-    def ran(self, *, jobs: int, units: int, compute_s: float) -> None:
-        """Takes in a batch that ran as planned."""
-        self.latency.observe(units, compute_s)
-        self.jobs += jobs
-        self.units += units
-        self.batches += 1
-        self.mean_jobs += 0.05 * (jobs - self.mean_jobs)
-        self.mean_units += 0.05 * (units - self.mean_units)
-        self.mean_weight += 0.05 * (units / jobs - self.mean_weight)
+    @property
+    def jobs_wanted(self) -> int:
+        if self.room <= 0:
+            return 0
+        return jobs_to_claim(room_units=self.room, mean_units=self.mean_weight, most=self.model.batch_jobs)
 
     def as_variant(self) -> link_pb2.Variant:
-        """How it introduces itself to routers."""
-        return link_pb2.Variant(
-            lane=self.lane,
-            variant=self.model.variant,
-            routes=sorted(self.routes),
-            unit=self.model.unit,
-            max_units=self.model.max_units,
-            batch_units=self.model.batch_units,
-            batch_jobs=self.model.batch_jobs,
-            latency=as_proto(self.latency.current),
-        )
-
-    def as_state(self) -> link_pb2.LaneState:
-        """How it is doing."""
-        return link_pb2.LaneState(
-            lane=self.lane,
-            latency=as_proto(self.latency.current),
-            jobs=self.jobs,
-            batches=self.batches,
-            units=self.units,
-            mean_units=self.mean_units,
-            mean_jobs=self.mean_jobs,
-        )
+        variant = super(BatchServed, self).as_variant()
+        variant.batch_units, variant.batch_jobs = self.model.batch_units, self.model.batch_jobs
+        return variant
 
 
 def as_proto(latency: Latency) -> link_pb2.Latency:

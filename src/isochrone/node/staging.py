@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from isochrone.batching import ClosedBy
 from isochrone.errors import IsochroneError
+from isochrone.node.credit import Credit
 from isochrone.v1 import budget_pb2
 
 
@@ -31,6 +32,8 @@ class StagedJob:
     objective_s: float
     deadline_s: float
     claimed_s: float
+    credit: Credit | None = None
+    """Where its answer streams: for how many chunks there is room at its taker's."""
 
     def __repr__(self) -> str:
         """Never the request itself: it is somebody's."""
@@ -67,6 +70,9 @@ class ReplyTo(Protocol):
 
     def settle(self, ran: Ran, outcomes: Sequence[Outcome]) -> None:
         """Hands over the outcomes of jobs that ended together. Never awaits."""
+
+    def chunk(self, job: StagedJob, number: int, payload: bytes) -> None:
+        """Hands over a part of an answer that streams, numbered from 1, within the job's credit. Never awaits."""
 
 
 class Staging:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +16,10 @@ from isochrone.config import MeshConfig, RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.memory_broker import MemoryBroker
-from isochrone.model import Model, lane_name
+from isochrone.model import Model, StreamModel, lane_name
 from isochrone.node.node import Node
 from isochrone.rpc import Call
+from isochrone.starting import Done, streamed
 from isochrone.testing.network import Network
 from isochrone.testing.virtual_time import VirtualClock, VirtualLoop, virtual_clock
 from isochrone_router.router import Router
@@ -58,7 +59,7 @@ class LocalMesh:
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[Model | StreamModel],
         *,
         routes: Mapping[str, RouteConfig | Mapping[str, Any]],
         nodes: int = 1,
@@ -139,23 +140,39 @@ class LocalMesh:
     ) -> Answer:
         """What a client of one of the routers gets: the answer with its budget, or an IsochroneError with its
         `budget`. Cancelled with the task that waits for it."""
-        now_s = self._clock()
-        call = Call(
-            route=route,
-            request=payload,
-            received_s=now_s,
-            deadline_s=None if timeout_s is None else now_s + timeout_s,
-            variant=variant,
-        )
         try:
-            answered = await self.routers[router].front.serve(call)
+            answered = await self.routers[router].front.serve(self.make_call(route, payload, timeout_s, variant))
         except IsochroneError as error:
             if error.budget is not None:
                 error.budget = Budget(error.budget)
             raise
         return Answer(answered.payload, Budget(answered.budget))
 
-    async def add_node(self, models: Sequence[Model]) -> Node:
+    def stream(
+        self,
+        route: str,
+        payload: bytes,
+        *,
+        timeout_s: float | None = None,
+        variant: str | None = None,
+        router: int = 0,
+        ended: Done = lambda what: None,
+    ) -> AsyncIterator[bytes]:
+        """The chunks of an answer that streams; `ended` is told of its end. Closing the iterator ends the request."""
+        return streamed(self.routers[router].front.start, self.make_call(route, payload, timeout_s, variant), ended)
+
+    def make_call(self, route: str, payload: bytes, timeout_s: float | None = None, variant: str | None = None) -> Call:
+        """A request as it arrives now, for a Start."""
+        now_s = self._clock()
+        return Call(
+            route=route,
+            request=payload,
+            received_s=now_s,
+            deadline_s=None if timeout_s is None else now_s + timeout_s,
+            variant=variant,
+        )
+
+    async def add_node(self, models: Sequence[Model | StreamModel]) -> Node:
         """Starts one more node. Routers find it in the registry within a heartbeat: `settled` waits for that.
         Without lanes there is no registry, and it is not found."""
         node = Node(
@@ -231,7 +248,9 @@ def _given(settings: BaseModel | Mapping[str, Any] | None) -> Mapping[str, Any]:
     return settings.model_dump(exclude_unset=True) if isinstance(settings, BaseModel) else settings or {}
 
 
-def _with_lanes(route: str, sla: RouteConfig | Mapping[str, Any], models: Sequence[Model]) -> dict[str, Any]:
+def _with_lanes(
+    route: str, sla: RouteConfig | Mapping[str, Any], models: Sequence[Model | StreamModel]
+) -> dict[str, Any]:
     """A route's configuration, with the lanes of all models that serve it where it names none."""
     able = [lane_name(model.variant, DEVICE) for model in models if route in model.routes]
     return {"lanes": able, **_given(sla)}

@@ -1,19 +1,22 @@
-"""Toy models that echo, sleep, or fail on purpose."""
+"""Toy models that echo, sleep, repeat themselves, or fail on purpose."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from isochrone.errors import InvalidRequest
+from isochrone.model import Part
 from isochrone.testing.journal import Journal
 from isochrone.testing.v1 import toy_pb2
 
 ECHO = "isochrone.testing.v1.Toy/Echo"
 SLEEP = "isochrone.testing.v1.Toy/Sleep"
+REPEAT = "isochrone.testing.v1.Toy/Repeat"
 
 
 class EchoModel:
@@ -76,10 +79,7 @@ class SleepModel:
         pass
 
     def decode(self, route: str, payload: bytes) -> toy_pb2.ToyMessage:
-        try:
-            return toy_pb2.ToyMessage.FromString(payload)
-        except DecodeError as error:
-            raise InvalidRequest.of("request", "is not a ToyMessage") from error
+        return _message(payload)
 
     def weigh(self, item: toy_pb2.ToyMessage) -> int:
         return max(1, item.units)
@@ -101,3 +101,58 @@ class SleepModel:
 
     def example(self, units: int) -> toy_pb2.ToyMessage:
         return toy_pb2.ToyMessage(units=units)
+
+
+class RepeatModel:
+    """Echoes a request as many times as it has units, `step_ms` apart, for `slots` requests side by side."""
+
+    variant = "repeat"
+    routes: Sequence[str] = (REPEAT,)
+    unit = "units"
+    max_units = 1_000_000
+
+    def __init__(self, *, step_ms: float = 1.0, slots: int = 8, journal: Journal | None = None) -> None:
+        self.steps = 0
+        """Made so far, of all requests."""
+        self._step_s = step_ms / 1e3
+        self._slots = slots
+        self._journal = journal
+
+    def room(self, running: Sequence[toy_pb2.ToyMessage]) -> int:
+        return self._slots - len(running)
+
+    def load(self) -> None:
+        pass
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self, *, drain_s: float) -> None:
+        pass
+
+    def decode(self, route: str, payload: bytes) -> toy_pb2.ToyMessage:
+        return _message(payload)
+
+    def weigh(self, item: toy_pb2.ToyMessage) -> int:
+        return max(1, item.units)
+
+    async def run(self, item: toy_pb2.ToyMessage, *, name: str, deadline_s: float) -> AsyncIterator[Part]:
+        if self._journal is not None:
+            self._journal.note([item.body])
+        answer = toy_pb2.ToyMessage(body=item.body).SerializeToString()
+        for step in range(1, self.weigh(item) + 1):
+            await asyncio.sleep(self._step_s)
+            if item.trouble == "raise" and step == self.weigh(item):
+                raise RuntimeError("a toy was told to raise")
+            self.steps += 1
+            yield Part(answer, units=step)
+
+    def example(self, units: int) -> toy_pb2.ToyMessage:
+        return toy_pb2.ToyMessage(units=min(units, 4))
+
+
+def _message(payload: bytes) -> toy_pb2.ToyMessage:
+    try:
+        return toy_pb2.ToyMessage.FromString(payload)
+    except DecodeError as error:
+        raise InvalidRequest.of("request", "is not a ToyMessage") from error

@@ -22,6 +22,10 @@ class ToyOptions(BaseModel):
     """Requests that sleep together."""
     echo_jobs: int = Field(default=64, ge=1, le=1024)
     """Requests that echo together."""
+    step_ms: float = Field(default=1.0, ge=0, le=1_000)
+    """How far apart Repeat's chunks are."""
+    slots: int = Field(default=8, ge=1, le=1024)
+    """Requests that repeat side by side."""
     journal: Path | None = None
     """A file to which Sleep adds a line for each batch it runs: when it began, and the bodies in it."""
 
