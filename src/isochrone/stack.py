@@ -18,7 +18,12 @@ from isochrone.embedded import EmbeddedRedis, NoRedisServer, private_folder
 
 __all__ = ["SERVICES", "Child", "Exit", "Stack", "StackError", "service_module"]
 
-SERVICES = {"recsys": "isochrone_recsys", "toy": "isochrone.testing.toy", "vision": "isochrone_vision"}
+SERVICES = {
+    "llm": "isochrone_llm",
+    "recsys": "isochrone_recsys",
+    "toy": "isochrone.testing.toy",
+    "vision": "isochrone_vision",
+}
 _KILLED_S = 5.0
 
 

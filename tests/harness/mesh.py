@@ -19,7 +19,7 @@ from isochrone.client.transport import MAX_MESSAGE_BYTES
 from isochrone.config import load_config
 from isochrone.stack import Stack
 from isochrone.testing.journal import Journal
-from isochrone.testing.models import ECHO, SLEEP
+from isochrone.testing.models import ECHO, REPEAT, SLEEP
 
 from .parts import MESH, SLEEP_LANE, RedisServer, Status, until
 
@@ -123,7 +123,11 @@ def settings(
         "mesh": MESH,
         "redis": redis or {"url": "none"},
         "router": {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0"} | (router or {}),
-        "routes": {ECHO: sla | {"lanes": ["echo@cpu"]}, SLEEP: sla | {"lanes": [SLEEP_LANE]}},
+        "routes": {
+            ECHO: sla | {"lanes": ["echo@cpu"]},
+            SLEEP: sla | {"lanes": [SLEEP_LANE]},
+            REPEAT: sla | {"deadline_ms": 60_000, "lanes": ["repeat@cpu"]},
+        },
         "nodes": {
             "toy": {"service": "toy", "replicas": nodes, "options": {"sleep_ms": 4, "batch_jobs": 8} | (options or {})}
             | (node or {})

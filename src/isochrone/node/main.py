@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main(service: str, make_models: MakeModels) -> None:
         if group is None:
             known = ", ".join(config.nodes) or "none"
             raise ConfigError(f"{arguments.config}: nodes.{arguments.node}: no such group; there is {known}")
+        os.nice(group.nice)
         listen = arguments.listen or nth(group.listen or "127.0.0.1:0", arguments.index)
         api = nth(group.api, arguments.index) if group.api else None
         advertise = nth(group.advertise, arguments.index) if group.advertise else None
