@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 HEARTBEAT_S = 1.0
 RECORD_TTL_MS = 3_500
@@ -25,6 +26,13 @@ class Tier(StrEnum):
     GOLD = "gold"
     STANDARD = "standard"
     BATCH = "batch"
+
+
+class Queue(NamedTuple):
+    """One tier of a lane."""
+
+    lane: str
+    tier: Tier = Tier.STANDARD
 
 
 @dataclass(frozen=True, slots=True)

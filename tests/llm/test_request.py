@@ -88,3 +88,9 @@ def test_memory_limits_a_prompt_as_the_context_does(limits: Limits) -> None:
         limits.check([1], SamplingParams(max_tokens=1, top_k=-1))
     with pytest.raises(InvalidRequest):
         limits.check([], SamplingParams(max_tokens=1))
+
+
+def test_a_tail_goes_behind_the_prompt(reader: RequestReader, llama: LlamaFolder) -> None:
+    """Also where there is nothing before it."""
+    assert read(reader, "name: ", prompt_tail=["lamp"]).token_ids == tuple(llama.codec.encode("name: lamp"))
+    assert read(reader, "", prompt_tail=["name: ", "lamp"]).token_ids == tuple(llama.codec.encode("name: lamp"))

@@ -11,6 +11,7 @@ import pytest
 
 from fakes import LANE, FakeLanes, flight
 from isochrone.errors import ConfigError
+from isochrone.keys import Queue, Tier
 from isochrone.lane import LaneUnavailable
 from isochrone.testing.virtual_time import virtual_time
 from isochrone_router.lane_gate import PUSH_AT_ONCE, GateState, LaneGate
@@ -184,7 +185,7 @@ async def test_company_leaves_when_the_last_unclaimed_job_has_gone() -> None:
         await waiting_unclaimed(at)
         at.gate.submit(flight(), linger_s=LINGER_S)
         at.gate.submit(flight(), linger_s=LINGER_S)
-        at.gate.left(LANE)
+        at.gate.left(Queue(LANE))
         await asyncio.sleep(0)
         assert [len(pushed) for pushed in at.redis.lanes.pushes] == [1, 2]
 
@@ -276,11 +277,11 @@ async def test_a_job_that_left_is_not_counted_any_more() -> None:
         for one in flights:
             at.gate.submit(one, linger_s=0)
         await asyncio.sleep(0)
-        at.gate.left(LANE)
+        at.gate.left(Queue(LANE))
         at.gate.withdraw(flights[1])
         assert at.gate.depth(LANE) == 1
         for _ in range(3):
-            at.gate.left(LANE)
+            at.gate.left(Queue(LANE))
         assert at.gate.depth(LANE) == 0
 
 
@@ -446,12 +447,25 @@ async def test_presence_is_asked_only_where_there_is_somebody_to_ask() -> None:
         one, other = flight(), flight()
         at.gate.submit(one, linger_s=0)
         await asyncio.sleep(0)
-        assert await at.gate.present(LANE, [one, other]) == [True, False]
+        assert await at.gate.present(Queue(LANE), [one, other]) == [True, False]
         at.redis.lanes.prompt = False
         with pytest.raises(TimeoutError):
-            await at.gate.present(LANE, [one])
+            await at.gate.present(Queue(LANE), [one])
         at.redis.away = LaneUnavailable("killed")
         at.redis.lanes.close()
         await asyncio.sleep(0.01)
         with pytest.raises(LaneUnavailable):
-            await at.gate.present(LANE, [one])
+            await at.gate.present(Queue(LANE), [one])
+
+
+async def test_each_tier_is_a_queue_of_its_own() -> None:
+    """They are pushed apart, and a lane is as deep as all of them."""
+    async with gated() as at:
+        high, usual = flight(), flight()
+        high.tier = Tier.GOLD
+        at.gate.submit(high, linger_s=0)
+        at.gate.submit(usual, linger_s=0)
+        await asyncio.sleep(0)
+        assert at.gate.depth(LANE) == 2
+        at.gate.left(high.queue)
+        assert at.gate.depth(LANE) == 1

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from isochrone.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from isochrone.starting import awaited
 from isochrone.testing.mesh import LocalMesh
 from isochrone.testing.models import ECHO, SLEEP, EchoModel, SleepModel
 from isochrone.testing.v1 import toy_pb2
@@ -125,3 +126,30 @@ async def test_weights_are_learnt_from_answers() -> None:
         weights = at.router.servicer._weights
         assert weights.estimate(SLEEP, size=len(message)) == 50
         assert weights.estimate(SLEEP, size=2 * len(message)) == 100
+
+
+@virtual_time
+async def test_a_higher_tier_is_claimed_first() -> None:
+    """Whatever waits in the lane below it; within a tier the most urgent goes first."""
+    ended: list[str] = []
+    async with mesh() as at:
+        call = at.make_call(SLEEP, b"", timeout_s=0.1)
+        busy = asyncio.create_task(awaited(at.router.front.start, call))
+        await asyncio.sleep(0.001)
+
+        async def asked(tier: str) -> None:
+            await awaited(at.router.front.start, call._replace(tier=tier))
+            ended.append(tier)
+
+        await asyncio.gather(busy, *map(asked, ("batch", "standard", "gold", "")))
+    assert ended.index("gold") < ended.index("standard")
+    assert ended[-1] == "batch"
+
+
+@virtual_time
+async def test_a_tier_that_there_is_not() -> None:
+    """The caller is told which there are."""
+    async with mesh() as at:
+        call = at.make_call(ECHO, b"")._replace(tier="platinum")
+        with pytest.raises(InvalidRequest, match="gold, standard, batch"):
+            await awaited(at.router.front.start, call)

@@ -36,14 +36,15 @@ class RequestReader:
             request = llm_pb2.GenerateRequest.FromString(payload)
         except DecodeError as error:
             raise InvalidRequest.of("request", "not a GenerateRequest: its bytes can't be parsed") from error
-        if not request.prompt:
+        prompt = "".join((request.prompt, *request.prompt_tail))
+        if not prompt:
             raise InvalidRequest.of("prompt", "empty; there must be at least one character")
         longest = min(self._limits.max_context, self._limits.kv_tokens)
-        if len(request.prompt) > _MAX_PROMPT_CHARS_PER_TOKEN * longest:
+        if len(prompt) > _MAX_PROMPT_CHARS_PER_TOKEN * longest:
             raise InvalidRequest.of(
-                "prompt", f"{len(request.prompt):,} characters; the model's context holds {longest:,} tokens"
+                "prompt", f"{len(prompt):,} characters; the model's context holds {longest:,} tokens"
             )
-        token_ids = tuple(self._codec.encode(request.prompt))
+        token_ids = tuple(self._codec.encode(prompt))
         params = SamplingParams(
             max_tokens=request.max_tokens or max(1, min(self._default_max_tokens, longest - len(token_ids))),
             temperature=request.temperature,

@@ -271,7 +271,7 @@ class Dispatcher:
 
     def _left_lane(self, flight: Flight) -> None:
         """The job no longer waits in its lane: a node has it, or had it."""
-        self._gate.left(flight.lane)
+        self._gate.left(flight.queue)
         self._suspects.forget(flight)
         flight.member = b""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from isochrone.config import LimitsConfig
 from isochrone.errors import IsochroneError, Overloaded
+from isochrone.keys import Queue, Tier
 from isochrone.ledger import Ledger
 from isochrone.link.node_link import NodeLink
 from isochrone.rpc import Call
@@ -41,6 +42,7 @@ class Flight:
     """What it has failed with, in place of an answer."""
     is_over: bool = False
     lane: str = ""
+    tier: Tier = Tier.STANDARD
     due: float = 0.0
     """Its score in the lane."""
     member: bytes = b""
@@ -61,6 +63,11 @@ class Flight:
         else:
             where = "in its lane" if self.in_lane else "nowhere yet"
         return f"<Flight {self.id} {self.call.route} for {self.lane or 'no lane'}, {where}>"
+
+    @property
+    def queue(self) -> Queue:
+        """Where it waits, if it goes through the lane."""
+        return Queue(self.lane, self.tier)
 
     @property
     def in_lane(self) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from isochrone.deadline import Clock
 from isochrone.errors import ConfigError
-from isochrone.keys import HEARTBEAT_S, Tier
+from isochrone.keys import HEARTBEAT_S, Queue, Tier
 from isochrone.lane import Entry, LaneUnavailable, RouterLanes
 from isochrone_router.flight import Flight
 
@@ -56,15 +56,17 @@ class LaneGate:
         self._pressure = pressure
         self._lanes: RouterLanes | None = None
         self._origin_s = 0.0
-        self._buffers: dict[str, list[Flight]] = defaultdict(list)
+        self._buffers: dict[Queue, list[Flight]] = defaultdict(list)
         self._flush: asyncio.Handle | None = None
         self._flush_at_s = 0.0
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._others: dict[str, int] = defaultdict(int)
-        """Jobs in a lane but ours; fewer than none where a claim of ours was on its way when they were counted."""
-        self._unclaimed: dict[str, int] = defaultdict(int)
-        self._counting: set[str] = set()
+        self._others: dict[Queue, int] = defaultdict(int)
+        """Jobs in a queue but ours; fewer than none where a claim of ours was on its way when they were counted."""
+        self._unclaimed: dict[Queue, int] = defaultdict(int)
+        self._tiers: tuple[Tier, ...] = (Tier.STANDARD,)
+        """Those that jobs of ours have."""
+        self._counting: set[Queue] = set()
         self._retry_s = RETRY_FIRST_S
         self.state = GateState.DOWN if open_lanes else GateState.NONE
         self.epoch = 1
@@ -78,50 +80,50 @@ class LaneGate:
 
     def depth(self, lane: str) -> int:
         """Jobs waiting in a lane: others' as they were counted last, and ours, there or on their way."""
-        return max(0, self._others[lane] + self._unclaimed[lane]) + len(self._buffers[lane])
+        return sum(self._depth(Queue(lane, tier)) for tier in self._tiers)
 
     def submit(self, flight: Flight, *, linger_s: float) -> None:
         """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
         free for it yet, and it waits for company until those are claimed, or for `linger_s`. Under pressure
         it always waits, the longer the greater that is."""
         flight.due = self._origin_s + flight.objective_at_s
-        buffer = self._buffers[flight.lane]
+        queue = flight.queue
+        if queue.tier not in self._tiers:
+            self._tiers = (*self._tiers, queue.tier)
+        buffer = self._buffers[queue]
         buffer.append(flight)
         if len(buffer) >= PUSH_AT_ONCE:
             self._push_all()
         else:
-            self._push_within(linger_s if self._unclaimed[flight.lane] else linger_s * self._pressure())
+            self._push_within(linger_s if self._unclaimed[queue] else linger_s * self._pressure())
 
     def withdraw(self, flight: Flight) -> None:
         """Takes a job out of its lane if it is still there; nobody waits for the result."""
-        buffer = self._buffers[flight.lane]
+        queue = flight.queue
+        buffer = self._buffers[queue]
         if flight in buffer:
             buffer.remove(flight)
         elif self._lanes is not None:
-            self._lanes.remove(flight.lane, Tier.STANDARD, [flight.member])
-            self.left(flight.lane)
+            self._lanes.remove(*queue, [flight.member])
+            self.left(queue)
 
-    def left(self, lane: str) -> None:
+    def left(self, queue: Queue) -> None:
         """A job of ours is no longer in the lane."""
-        self._unclaimed[lane] = max(0, self._unclaimed[lane] - 1)
-        if not self._unclaimed[lane] and self._buffers[lane] and not self._pressure():
+        self._unclaimed[queue] = max(0, self._unclaimed[queue] - 1)
+        if not self._unclaimed[queue] and self._buffers[queue] and not self._pressure():
             self._push_within(0.0)
 
     def recount(self, lane: str) -> None:
         """Asks Redis how many jobs wait in a lane. Every push says so too; without any, nobody else would."""
-        if self._lanes is None or lane in self._counting:
-            return
-        lanes, counted = self._lanes, self._lanes.count(lane, Tier.STANDARD)
-        self._counting.add(lane)
-        ours = self._unclaimed[lane]
-        counted.add_done_callback(lambda answer: self._counted(lanes, lane, ours, answer))
+        for tier in self._tiers:
+            self._recount(Queue(lane, tier))
 
-    async def present(self, lane: str, flights: Sequence[Flight]) -> list[bool]:
+    async def present(self, queue: Queue, flights: Sequence[Flight]) -> list[bool]:
         """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
         if self._lanes is None:
             raise LaneUnavailable("not connected")
         async with asyncio.timeout(self._stall_s * 4):
-            return await self._lanes.present(lane, Tier.STANDARD, [flight.member for flight in flights])
+            return await self._lanes.present(*queue, [flight.member for flight in flights])
 
     async def start(self) -> None:
         """Tries once, so that a Redis which refuses us is known before anything is promised. Raises ConfigError."""
@@ -179,8 +181,8 @@ class LaneGate:
                 try:
                     async with asyncio.timeout(max(self._stall_s, HEARTBEAT_S)):
                         self._origin_s = await lanes.ping() - self._clock()
-                    for lane in list(self._others):
-                        self.recount(lane)
+                    for queue in list(self._others):
+                        self._recount(queue)
                 except (LaneUnavailable, TimeoutError):
                     if self._lanes is lanes:
                         self._leave(GateState.STALLED, "it doesn't answer")
@@ -215,42 +217,53 @@ class LaneGate:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        for lane, flights in self._buffers.items():
+        for queue, flights in self._buffers.items():
             if flights and self._lanes is not None:
-                self._buffers[lane] = []
-                self._push(self._lanes, lane, flights)
+                self._buffers[queue] = []
+                self._push(self._lanes, queue, flights)
                 break
         else:
             return
         self._push_all()
 
-    def _push(self, lanes: RouterLanes, lane: str, flights: Sequence[Flight]) -> None:
-        pushed = lanes.push(lane, Tier.STANDARD, [Entry(flight.due, flight.member) for flight in flights])
-        self._unclaimed[lane] += len(flights)
-        ours = self._unclaimed[lane]
+    def _depth(self, queue: Queue) -> int:
+        return max(0, self._others[queue] + self._unclaimed[queue]) + len(self._buffers[queue])
+
+    def _recount(self, queue: Queue) -> None:
+        if self._lanes is None or queue in self._counting:
+            return
+        lanes, counted = self._lanes, self._lanes.count(*queue)
+        self._counting.add(queue)
+        ours = self._unclaimed[queue]
+        counted.add_done_callback(lambda answer: self._counted(lanes, queue, ours, answer))
+
+    def _push(self, lanes: RouterLanes, queue: Queue, flights: Sequence[Flight]) -> None:
+        pushed = lanes.push(*queue, [Entry(flight.due, flight.member) for flight in flights])
+        self._unclaimed[queue] += len(flights)
+        ours = self._unclaimed[queue]
         self._pending[pushed] = self._clock()
-        pushed.add_done_callback(lambda answer: self._pushed(lanes, lane, ours, answer))
+        pushed.add_done_callback(lambda answer: self._pushed(lanes, queue, ours, answer))
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._look)
 
-    def _pushed(self, lanes: RouterLanes, lane: str, ours: int, answer: asyncio.Future[int]) -> None:
+    def _pushed(self, lanes: RouterLanes, queue: Queue, ours: int, answer: asyncio.Future[int]) -> None:
         self._pending.pop(answer, None)
         if answer.cancelled() or lanes is not self._lanes:
             return
         error = answer.exception()
         if error is None:
-            self._others[lane] = answer.result() - ours
+            self._others[queue] = answer.result() - ours
         elif not lanes.lost.done():
             self._retry_s = REFUSED_S
             self._leave(GateState.DOWN, str(error))
         else:
             self._leave(GateState.DOWN, "the connection is lost")
 
-    def _counted(self, lanes: RouterLanes, lane: str, ours: int, answer: asyncio.Future[int]) -> None:
+    def _counted(self, lanes: RouterLanes, queue: Queue, ours: int, answer: asyncio.Future[int]) -> None:
         if lanes is self._lanes:
-            self._counting.discard(lane)
+            self._counting.discard(queue)
             if not answer.cancelled() and answer.exception() is None:
-                self._others[lane] = answer.result() - ours
+                self._others[queue] = answer.result() - ours
 
     def _look(self) -> None:
         """Whether the oldest push has been waiting for too long."""

@@ -14,6 +14,7 @@ from google.rpc import code_pb2
 from isochrone.config import RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable, UnknownRoute
+from isochrone.keys import Tier
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
 from isochrone.methods import streams
@@ -155,9 +156,20 @@ class Servicer:
             over=partial(self._end, done),
             expires_at_s=deadline_at_s - self._margin.margin_s,
             chunks=chunks,
+            tier=_tier(call.tier),
         )
         return flight, decision
 
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
+
+
+def _tier(name: str) -> Tier:
+    """Raises InvalidRequest for one that there isn't."""
+    if not name:
+        return Tier.STANDARD
+    try:
+        return Tier(name)
+    except ValueError:
+        raise InvalidRequest.of("tier", f"{name!r}: there is {', '.join(Tier)}") from None

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from isochrone.deadline import Clock
+from isochrone.keys import Queue
 from isochrone.lane import LaneUnavailable
 from isochrone_router.flight import Flight
 from isochrone_router.lane_gate import LaneGate
@@ -30,7 +31,7 @@ class Suspects:
         self._resend = resend
         self._clock = clock
         self._waiting: dict[Flight, None] = {}
-        self._passed_over: dict[str, tuple[float, float]] = {}
+        self._passed_over: dict[Queue, tuple[float, float]] = {}
         self._suspicious_until_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._looking: set[asyncio.Task[None]] = set()
@@ -52,9 +53,9 @@ class Suspects:
     def claimed(self, flight: Flight) -> None:
         """A node has said that it has this one: those due before it and submitted before it were passed over."""
         self._waiting.pop(flight, None)
-        submitted_s, due = self._passed_over.get(flight.lane, (0.0, 0.0))
+        submitted_s, due = self._passed_over.get(flight.queue, (0.0, 0.0))
         if flight.due > due or self._clock() - submitted_s > 1.0:
-            self._passed_over[flight.lane] = (flight.ledger.submitted_s, flight.due)
+            self._passed_over[flight.queue] = (flight.ledger.submitted_s, flight.due)
 
     def suspect_all(self) -> None:
         """A node went away or silent: whatever was submitted until now may have gone with it."""
@@ -63,28 +64,28 @@ class Suspects:
     def _look(self) -> None:
         self._timer = None
         now_s = self._clock()
-        by_lane: dict[str, list[Flight]] = {}
+        by_queue: dict[Queue, list[Flight]] = {}
         for flight in self._waiting:
             if now_s - flight.ledger.submitted_s < LOOK_AFTER_S:
                 break  # they are in the order of their submission
             # A lane's oldest is always looked for: with nothing behind it, nothing passes it over.
-            if flight.lane not in by_lane or self._is_suspect(flight):
-                by_lane.setdefault(flight.lane, []).append(flight)
-        for lane, flights in by_lane.items():
-            task = asyncio.create_task(self._look_for(lane, flights[:AT_ONCE]), name=f"look for jobs in {lane}")
+            if flight.queue not in by_queue or self._is_suspect(flight):
+                by_queue.setdefault(flight.queue, []).append(flight)
+        for queue, flights in by_queue.items():
+            task = asyncio.create_task(self._look_for(queue, flights[:AT_ONCE]), name=f"look for jobs in {queue.lane}")
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
         if self._waiting:
             self._timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, self._look)
 
     def _is_suspect(self, flight: Flight) -> bool:
-        submitted_s, due = self._passed_over.get(flight.lane, (0.0, 0.0))
+        submitted_s, due = self._passed_over.get(flight.queue, (0.0, 0.0))
         passed_over = flight.ledger.submitted_s < submitted_s and flight.due < due
         return passed_over or flight.ledger.submitted_s < self._suspicious_until_s
 
-    async def _look_for(self, lane: str, flights: list[Flight]) -> None:
+    async def _look_for(self, queue: Queue, flights: list[Flight]) -> None:
         try:
-            present = await self._gate.present(lane, flights)
+            present = await self._gate.present(queue, flights)
         except (LaneUnavailable, TimeoutError):
             return  # Redis is going; then all of them are sent again anyway
         gone = [flight for flight, there in zip(flights, present, strict=True) if not there and flight.in_lane]

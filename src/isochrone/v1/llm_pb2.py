@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16isochrone/v1/llm.proto\x12\x0cisochrone.v1\"\x84\x01\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\nmax_tokens\x18\x02 \x01(\r\x12\x13\n\x0btemperature\x18\x03 \x01(\x02\x12\r\n\x05top_p\x18\x04 \x01(\x02\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x0c\n\x04seed\x18\x07 \x01(\x04\"^\n\rGenerateChunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12$\n\x06\x66inish\x18\x03 \x01(\x0e\x32\x14.isochrone.v1.Finish\"\x89\x01\n\x10\x43ompleteResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\x12$\n\x06\x66inish\x18\x04 \x01(\x0e\x32\x14.isochrone.v1.Finish\x12\x0f\n\x07variant\x18\x05 \x01(\t*Y\n\x06\x46inish\x12\x16\n\x12\x46INISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46INISH_STOP\x10\x01\x12\x11\n\rFINISH_LENGTH\x10\x02\x12\x13\n\x0f\x46INISH_DEADLINE\x10\x03\x32\x9a\x01\n\x03Llm\x12H\n\x08Generate\x12\x1d.isochrone.v1.GenerateRequest\x1a\x1b.isochrone.v1.GenerateChunk0\x01\x12I\n\x08\x43omplete\x12\x1d.isochrone.v1.GenerateRequest\x1a\x1e.isochrone.v1.CompleteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16isochrone/v1/llm.proto\x12\x0cisochrone.v1\"\x99\x01\n\x0fGenerateRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x12\n\nmax_tokens\x18\x02 \x01(\r\x12\x13\n\x0btemperature\x18\x03 \x01(\x02\x12\r\n\x05top_p\x18\x04 \x01(\x02\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x0c\n\x04stop\x18\x06 \x03(\t\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12\x13\n\x0bprompt_tail\x18\x08 \x03(\t\"^\n\rGenerateChunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12$\n\x06\x66inish\x18\x03 \x01(\x0e\x32\x14.isochrone.v1.Finish\"\x89\x01\n\x10\x43ompleteResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rprompt_tokens\x18\x02 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\x12$\n\x06\x66inish\x18\x04 \x01(\x0e\x32\x14.isochrone.v1.Finish\x12\x0f\n\x07variant\x18\x05 \x01(\t*Y\n\x06\x46inish\x12\x16\n\x12\x46INISH_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46INISH_STOP\x10\x01\x12\x11\n\rFINISH_LENGTH\x10\x02\x12\x13\n\x0f\x46INISH_DEADLINE\x10\x03\x32\x9a\x01\n\x03Llm\x12H\n\x08Generate\x12\x1d.isochrone.v1.GenerateRequest\x1a\x1b.isochrone.v1.GenerateChunk0\x01\x12I\n\x08\x43omplete\x12\x1d.isochrone.v1.GenerateRequest\x1a\x1e.isochrone.v1.CompleteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isochrone.v1.llm_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINISH']._serialized_start=411
-  _globals['_FINISH']._serialized_end=500
+  _globals['_FINISH']._serialized_start=432
+  _globals['_FINISH']._serialized_end=521
   _globals['_GENERATEREQUEST']._serialized_start=41
-  _globals['_GENERATEREQUEST']._serialized_end=173
-  _globals['_GENERATECHUNK']._serialized_start=175
-  _globals['_GENERATECHUNK']._serialized_end=269
-  _globals['_COMPLETERESPONSE']._serialized_start=272
-  _globals['_COMPLETERESPONSE']._serialized_end=409
-  _globals['_LLM']._serialized_start=503
-  _globals['_LLM']._serialized_end=657
+  _globals['_GENERATEREQUEST']._serialized_end=194
+  _globals['_GENERATECHUNK']._serialized_start=196
+  _globals['_GENERATECHUNK']._serialized_end=290
+  _globals['_COMPLETERESPONSE']._serialized_start=293
+  _globals['_COMPLETERESPONSE']._serialized_end=430
+  _globals['_LLM']._serialized_start=524
+  _globals['_LLM']._serialized_end=678
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,7 @@ class Department(NamedTuple):
 
 DEPARTMENTS = (
     Department(
-        names=("shirt", "jumper", "cardigan", "jacket", "coat", "skirt", "dress", "trousers", "jeans"),
+        names=("shirt", "T-shirt", "jumper", "cardigan", "jacket", "coat", "skirt", "dress", "trousers", "jeans"),
         materials=("linen", "cotton", "wool", "denim", "silk", "corduroy"),
         purposes=("office days", "summer evenings", "cold mornings", "long weekends", "wedding season"),
     ),
@@ -25,7 +25,7 @@ DEPARTMENTS = (
         purposes=("country walks", "rainy days", "city streets", "quiet evenings", "long commutes"),
     ),
     Department(
-        names=("scarf", "belt", "hat", "gloves", "backpack", "wallet", "umbrella"),
+        names=("scarf", "belt", "hat", "gloves", "backpack", "wallet", "umbrella", "handbag", "watch"),
         materials=("leather", "wool", "canvas", "silk", "cotton"),
         purposes=("rainy days", "long commutes", "cold mornings", "weekend trips", "school runs"),
     ),
@@ -35,7 +35,7 @@ DEPARTMENTS = (
         purposes=("busy kitchens", "small flats", "long dinners", "first homes", "slow breakfasts"),
     ),
     Department(
-        names=("lamp", "cushion", "blanket", "rug", "vase", "mirror", "curtains", "bookend"),
+        names=("lamp", "cushion", "blanket", "rug", "vase", "mirror", "curtains", "bookend", "chair"),
         materials=("linen", "wool", "oak", "glass", "steel", "ceramic", "rattan"),
         purposes=("reading corners", "small flats", "weekend guests", "quiet evenings", "first homes"),
     ),
