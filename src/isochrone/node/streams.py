@@ -20,8 +20,8 @@ from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, StagedJob, Staging
 
 WARM_UP_UNITS = (16, 64)
-LAST_WORD_S = 0.02
-"""An answer ends this long before its deadline: the step that is running goes on past it, and then there is the way."""
+LAST_WORD_S = 0.01
+"""An answer ends this long before its deadline, and a step more: the one that is running goes on."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -175,7 +175,8 @@ class StreamLoop:
         """Sends chunks, or gives the answer's bytes where it doesn't stream; with either, the units done."""
         number, answer, units = 0, b"", job.units
         name = f"{job.key.owner:x}-{job.key.job}-{job.attempt}"
-        parts: Any = served.model.run(job.item, name=name, deadline_s=job.deadline_s - LAST_WORD_S)
+        end_s = job.deadline_s - LAST_WORD_S - served.latency.current.per_unit_s
+        parts: Any = served.model.run(job.item, name=name, deadline_s=end_s)
         async with aclosing(parts):
             async for part in parts:
                 units = part.units
