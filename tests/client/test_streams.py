@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 
 from harness.by_hand import BUDGET
 from isochrone.client.incoming import CREDITS, Incoming
+from isochrone.errors import Unavailable
 from isochrone_router.session import REQUEST_BYTES, Window
 
 ROUTE = "isochrone.testing.v1.Toy/Repeat"
@@ -183,6 +185,52 @@ async def test_cancelling_the_task_that_waits_cancels_the_request(router: Any, w
         await reading
     await asyncio.wait_for(asked.left.wait(), 10)
     assert await read_all(stream) == []
+
+
+async def test_whatever_becomes_of_streams_nothing_of_them_is_left(router: Any) -> None:
+    """Of hundreds that end, fail or are left at any point, the session is empty afterwards."""
+    at = await router(window=Window(requests=16))
+    client = at.client(sessions=1)
+    chance = random.Random(5)
+
+    async def answer(asked: Any) -> None:
+        for _ in range(chance.randrange(100)):
+            asked.chunk(b"x")
+            if chance.random() < 0.3:
+                await asyncio.sleep(0)
+            if asked.left.is_set():
+                return
+        asked.end(error=Unavailable("no luck") if chance.random() < 0.2 else None)
+
+    async def answer_all() -> None:
+        async with asyncio.TaskGroup() as answering:
+            while True:
+                answering.create_task(answer(await at.start.next()))
+
+    async def ask() -> None:
+        async with client.stream(ROUTE, b"", timeout_s=30) as stream:
+            most = chance.choice((1, 10, 40, 1000))
+            try:
+                async for _ in stream:
+                    most -= 1
+                    if not most:
+                        return
+            except Unavailable:
+                pass
+
+    answering = asyncio.create_task(answer_all())
+    asking = [asyncio.create_task(ask()) for _ in range(400)]
+    await asyncio.sleep(0.05)
+    for task in asking[::7]:
+        task.cancel()
+    ended = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(each) for each in ended} <= {type(None), asyncio.CancelledError}
+    (session,) = at.edge.sessions._open
+    async with asyncio.timeout(10):
+        while repr(session) != "<Session 0 under way, 0 of 16 held>":
+            await asyncio.sleep(0.01)
+    answering.cancel()
+    await asyncio.wait([answering])
 
 
 async def test_leaving_before_the_first_chunk_is_heard_as_well(router: Any) -> None:
