@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "grpc": (*EDGES, *CLIENTS),
     "grpc_health": ("isochrone.rpc",),
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
+    "opentelemetry": ("isochrone.client.trace",),
     "aiohttp": ("isochrone_router.admin",),
     "prometheus_client": ("isochrone_router.admin",),
     "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),

@@ -2,13 +2,13 @@
 
 What a client may have under way is bounded by a window of requests and of bytes. Past it the router reads no more
 from the stream, so that gRPC's flow control holds the client up; a request counts until its answer has been written.
+An answer that streams has credits besides. A client that overruns the window has its credits held up with the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,9 @@ from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.incidents import incident
 from isochrone.rpc import Call, fail
 from isochrone.starting import Ended, Leave, Start
-from isochrone.status import to_status
 from isochrone.v1 import router_pb2
+from isochrone_router.answer_stream import AnswerStream
+from isochrone_router.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ REQUEST_BYTES = 64 * 1024
 """A larger one would hold up the small ones behind it."""
 AT_ONCE = 64
 """Requests of one message that are started before others get their turn."""
-MESSAGE_BYTES = 2**20
-"""A message of answers is closed once it has so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,7 @@ class Session:
         self._clock = clock
         self._under_way: dict[int, _UnderWay] = {}
         self._held = self._held_bytes = 0
-        self._out: deque[_Message] = deque()
-        self._ready = asyncio.Event()
+        self._out = Outgoing()
         self._room = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -68,11 +66,15 @@ class Session:
         await self._context.write(router_pb2.SessionFrames(welcome=welcome).SerializeToString())
         if welcome.refusal:
             return
-        writing = asyncio.create_task(self._write_all(), name="write to a session")
+        writing = asyncio.create_task(
+            self._out.write_all(self._context.write, answered=self._release), name="write to a session"
+        )
         try:
             while (frames := await self._read()) is not _EOF:
                 for id in frames.cancels:
                     self._cancel(id)
+                for credit in frames.credits:
+                    self._grant(credit)
                 received_s = self._clock()
                 for number, request in enumerate(frames.requests, 1):
                     while self._is_full(len(request.payload)):
@@ -81,6 +83,9 @@ class Session:
                     self._take(request, received_s)
                     if not number % AT_ONCE:
                         await asyncio.sleep(0)
+            for under_way in list(self._under_way.values()):
+                if under_way.stream is not None:
+                    under_way.stream.unbind()
             while self._held:  # it says no more, and still listens
                 self._room.clear()
                 await self._room.wait()
@@ -94,7 +99,7 @@ class Session:
 
     def drain(self) -> None:
         """Has the client send its next requests elsewhere. What it has sent is still answered."""
-        self._message().frames.drain = True
+        self._out.drain()
 
     async def _read(self) -> Any:
         data = await self._context.read()
@@ -119,13 +124,22 @@ class Session:
             received_s=received_s,
             deadline_s=received_s + timeout_us / 1e6 if timeout_us else None,
             variant=request.variant or None,
+            tier=request.tier,
+            traceparent=request.traceparent,
+            tracestate=request.tracestate,
         )
+        answered = partial(self._answered, id)
+        if request.credits:
+            under_way.stream = AnswerStream(partial(self._out.chunk, id), answered, credits=request.credits)
         try:
             if len(payload) > REQUEST_BYTES:
                 raise InvalidRequest.of(
                     "requests.payload", f"has {len(payload)} bytes; over {REQUEST_BYTES}, make a call of its own"
                 )
-            under_way.leave = self._start(call, partial(self._answered, id))
+            if under_way.stream is None:
+                under_way.leave = self._start(call, answered)
+            else:
+                under_way.leave = self._start(call, under_way.stream.end, under_way.stream.chunk)
         except IsochroneError as error:
             self._answer(id, error=error)
         except Exception as error:
@@ -137,35 +151,21 @@ class Session:
             request.leave()
             self._release(1, request.size_bytes)
 
+    def _grant(self, credit: router_pb2.SessionCredit) -> None:
+        if not credit.chunks:
+            raise InvalidRequest.of("credits.chunks", "0: a grant is of one chunk at least")
+        request = self._under_way.get(credit.id)
+        if request is not None and request.stream is not None:
+            request.stream.grant(credit.chunks)
+
     def _answered(self, id: int, ended: Ended) -> None:
         self._answer(id, payload=ended.payload, error=ended.error, budget=ended.budget)
 
     def _answer(
         self, id: int, *, payload: bytes = b"", error: IsochroneError | None = None, budget: Any = None
     ) -> None:
-        request = self._under_way.pop(id)
-        message = self._message()
-        message.requests += 1
-        message.request_bytes += request.size_bytes
-        message.bytes += len(payload)
-        status = b"" if error is None else to_status(error).SerializeToString()
-        message.frames.answers.add(id=id, payload=payload, status=status, budget=budget)
-
-    def _message(self) -> _Message:
-        """The message being filled; it will be sent."""
-        if not self._out or self._out[-1].bytes > MESSAGE_BYTES:
-            self._out.append(_Message(router_pb2.SessionFrames()))
-        self._ready.set()
-        return self._out[-1]
-
-    async def _write_all(self) -> None:
-        while True:
-            await self._ready.wait()
-            while self._out:
-                message = self._out.popleft()
-                await self._context.write(message.frames.SerializeToString())
-                self._release(message.requests, message.request_bytes)
-            self._ready.clear()
+        size_bytes = self._under_way.pop(id).size_bytes
+        self._out.answer(id, request_bytes=size_bytes, payload=payload, error=error, budget=budget)
 
     def _is_full(self, more_bytes: int) -> bool:
         if not self._held:
@@ -220,20 +220,12 @@ class _UnderWay:
 
     size_bytes: int
     leave: Leave | None = None
+    stream: AnswerStream | None = None
+    """Where its answer streams."""
 
 
 _EOF = router_pb2.ClientFrames()
 """Stands for the end of the stream; known by its identity."""
-
-
-@dataclass(slots=True)
-class _Message:
-    """Answers on their way out, and what they free once they have left."""
-
-    frames: router_pb2.SessionFrames
-    requests: int = 0
-    request_bytes: int = 0
-    bytes: int = 0
 
 
 def _welcome(hello: router_pb2.SessionHello, *, name: str, window: Window) -> router_pb2.SessionWelcome:

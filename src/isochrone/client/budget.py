@@ -37,8 +37,17 @@ class Budget:
         return self.report.total_us / 1e3
 
     @property
+    def first_ms(self) -> float:
+        """From the request's arrival to the first chunk, where the answer streams; 0 where it doesn't."""
+        return self.report.first_us / 1e3
+
+    @property
+    def chunks(self) -> int:
+        return self.report.chunks
+
+    @property
     def missed(self) -> bool:
-        """The total is over the objective."""
+        """The total is over the objective; where the answer streams, the time to its first chunk."""
         return self.report.missed
 
     @property

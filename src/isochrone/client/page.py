@@ -8,17 +8,17 @@ from enum import StrEnum
 from typing import Any
 
 from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2
+from google.protobuf.message import Message
 
 from isochrone.client.budget import Budget
+from isochrone.client.fields import parsed
+from isochrone.client.metadata import sent_error
 from isochrone.client.transport import Answer
-from isochrone.client.unary import sent_error
 from isochrone.errors import IsochroneError
-from isochrone.status import from_code
 from isochrone.v1 import router_pb2
 
 FAN_OUT = "isochrone.v1.Router/FanOut"
+FAN_OUT_STREAM = "isochrone.v1.Router/FanOutStream"
 _LONGEST_US = 2**32 - 1
 
 
@@ -45,7 +45,7 @@ class Leg:
     required: bool = False
     """Without its answer the whole call fails, at once, unless there is a fallback."""
     timeout_s: float | None = None
-    """Its own limit, within the call's."""
+    """Its own deadline, within the call's."""
     variant: str | None = None
     takes: Sequence[Take] = field(default=())
     fallback: Message | None = None
@@ -65,11 +65,19 @@ class LegResult:
     name: str
     outcome: Outcome
     payload: bytes
-    """The answer's bytes, or the fallback's; empty where it missed."""
+    """The answer's bytes, or the fallback's; empty where it missed, and where the answer came as LegChunks."""
     error: IsochroneError | None
     """Why it isn't OK."""
     budget: Budget | None
     """Where its time went; None where it never started."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegChunk:
+    """A part of the answer of a leg that streams; its LegResult comes after the last one."""
+
+    name: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +99,19 @@ def fan_out_request(legs: Mapping[str, Leg]) -> bytes:
 
 def page_of(answer: Answer) -> Page:
     """The page in an answer. Raises Internal where its bytes are something else."""
-    try:
-        response = router_pb2.FanOutResponse.FromString(answer.payload)
-    except DecodeError as error:
-        raise from_code(code_pb2.INTERNAL, f"the answer is not a FanOutResponse: {error}") from error
-    return Page({result.name: result_of(result) for result in response.legs}, answer.budget)
+    response = parsed(router_pb2.FanOutResponse, answer.payload)
+    return Page({result.name: _result_of(result) for result in response.legs}, answer.budget)
 
 
-def result_of(result: router_pb2.LegResult) -> LegResult:
+def leg_part_of(payload: bytes) -> LegResult | LegChunk:
+    """What a chunk of a FanOutStream tells of a leg. Raises Internal where its bytes are something else."""
+    result = parsed(router_pb2.LegResult, payload)
+    if result.outcome == router_pb2.LEG_OUTCOME_CHUNK:
+        return LegChunk(result.name, result.answer.value)
+    return _result_of(result)
+
+
+def _result_of(result: router_pb2.LegResult) -> LegResult:
     outcome = {
         router_pb2.LEG_OUTCOME_OK: Outcome.OK,
         router_pb2.LEG_OUTCOME_FALLBACK: Outcome.FALLBACK,

@@ -1,7 +1,8 @@
 """One session: a stream to one router process that carries many requests at a time.
 
 Requests of one turn of the event loop travel in one message, and so do their answers: a request then costs a
-fraction of what an RPC of its own does.
+fraction of what an RPC of its own does. An answer that streams has credits of its own besides, so that a reader that
+stops holds up nobody but itself.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from asyncio import FIRST_COMPLETED
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from isochrone.client.endpoint import Endpoint
+from isochrone.client.incoming import CREDITS, Incoming
 from isochrone.client.transport import Request
 from isochrone.link.outbox import Outbox
 from isochrone.v1 import router_pb2
@@ -46,6 +49,8 @@ class _Asked(NamedTuple):
     give_up_s: float
     """On the loop's clock."""
     answer: asyncio.Future[router_pb2.SessionAnswer]
+    chunks: Incoming | None
+    """Where the answer streams."""
 
 
 class Session:
@@ -121,23 +126,42 @@ class Session:
     async def ask(self, request: Request, *, timeout_s: float) -> router_pb2.SessionAnswer:
         """The answer to a request. Raises SessionLost, and TimeoutError past `timeout_s`; then, and when the waiting
         task is cancelled, the mesh is told that nobody waits any more."""
-        if not self.takes_requests:
-            raise SessionLost("the session is over")
-        id = next(self._numbers)
-        now_s = self._loop.time()
-        asked = _Asked(request, now_s, now_s + timeout_s, self._loop.create_future())
-        if self._queue or not self._has_room(len(request.payload)):
-            self._queue[id] = asked
-        else:
-            self._send(id, asked)
+        id, asked = self._begin(request, timeout_s, None)
         timer = self._loop.call_at(asked.give_up_s, self._await_last_word, asked.answer)
         try:
             return await asked.answer
         finally:
             timer.cancel()
-            if self._queue.pop(id, None) is None and id in self._sent:  # out of time, or its caller has left
-                self._outbox.frames().cancels.append(id)
-                self._settled(id)
+            self._leave(id)
+
+    async def stream(
+        self, request: Request, *, timeout_s: float
+    ) -> AsyncGenerator[bytes | router_pb2.SessionAnswer, None]:
+        """The chunks of an answer, and last the answer itself. Raises as `ask` does, after what had arrived; closed
+        before its end, it tells the mesh that nobody waits any more."""
+        chunks = Incoming()
+        id, asked = self._begin(request, timeout_s, chunks)
+
+        def over(_: object) -> None:
+            self._leave(id)  # at once where it is out of time, not when its reader comes back
+            chunks.wake()
+
+        asked.answer.add_done_callback(over)
+        timer = self._loop.call_at(asked.give_up_s, self._await_last_word, asked.answer)
+        try:
+            while chunks or not asked.answer.done():
+                while chunks:
+                    chunk, grant = chunks.take()
+                    if grant and id in self._sent:
+                        self._outbox.frames().credits.add(id=id, chunks=grant)
+                    yield chunk
+                if not asked.answer.done():
+                    await chunks.news()
+            yield await asked.answer
+        finally:
+            timer.cancel()
+            if not asked.answer.cancel():
+                asked.answer.exception()  # seen, whoever closed this early
 
     async def close(self) -> None:
         """Ends the stream. What is under way fails with SessionLost."""
@@ -150,14 +174,37 @@ class Session:
     async def finish(self) -> None:
         """Takes nothing more, and waits until all that is under way has been answered and the stream has ended."""
         self._draining = True
-        while self._queue and not self.lost.done():
-            await asyncio.wait((next(iter(self._queue.values())).answer, self.lost), return_when=FIRST_COMPLETED)
+        while not self.lost.done() and (waiting := self._not_yet_sent_or_streaming()):
+            await asyncio.wait((waiting[0].answer, self.lost), return_when=FIRST_COMPLETED)
         flushed = asyncio.create_task(self._outbox.flushed())
         await asyncio.wait((flushed, self.lost), return_when=FIRST_COMPLETED)
         flushed.cancel()
         with suppress(grpc.RpcError, asyncio.InvalidStateError):
             await self._stream.done_writing()
         await asyncio.wait((self.lost,))
+
+    def _begin(self, request: Request, timeout_s: float, chunks: Incoming | None) -> tuple[int, _Asked]:
+        """Sends a request, or has it wait for room in the window. Raises SessionLost."""
+        if not self.takes_requests:
+            raise SessionLost("the session is over")
+        id = next(self._numbers)
+        now_s = self._loop.time()
+        asked = _Asked(request, now_s, now_s + timeout_s, self._loop.create_future(), chunks)
+        if self._queue or not self._has_room(len(request.payload)):
+            self._queue[id] = asked
+        else:
+            self._send(id, asked)
+        return id, asked
+
+    def _leave(self, id: int) -> None:
+        """Nobody waits for it any more: where it isn't over, the mesh is told."""
+        if self._queue.pop(id, None) is None and id in self._sent:
+            self._outbox.frames().cancels.append(id)
+            self._settled(id)
+
+    def _not_yet_sent_or_streaming(self) -> list[_Asked]:
+        """What there is yet to say something for: itself, or credits."""
+        return [*self._queue.values(), *(asked for asked in self._sent.values() if asked.chunks is not None)]
 
     def _send(self, id: int, asked: _Asked) -> None:
         request = asked.request
@@ -172,6 +219,10 @@ class Session:
             payload=request.payload,
             timeout_us=max(1, min(left_us, _LONGEST_US)),
             variant=request.variant or "",
+            credits=0 if asked.chunks is None else CREDITS,
+            tier=request.tier or "",
+            traceparent=request.traceparent,
+            tracestate=request.tracestate,
         )
 
     def _has_room(self, size_bytes: int) -> bool:
@@ -208,10 +259,15 @@ class Session:
     async def _read_all(self) -> None:
         while (data := await self._stream.read()) is not EOF:
             frames = router_pb2.SessionFrames.FromString(data)
+            for chunk in frames.chunks:
+                streaming = self._sent.get(chunk.id)
+                if streaming is not None and streaming.chunks is not None:
+                    streaming.chunks.put(chunk.number, chunk.payload)
             for answer in frames.answers:
                 asked = self._settled(answer.id)
                 if asked is not None and not asked.answer.done():
-                    self._measure(asked, answer)
+                    if asked.chunks is None:  # those of others may have waited for credits
+                        self._measure(asked, answer)
                     asked.answer.set_result(answer)
             if frames.drain and self._finishing is None:
                 self._finishing = asyncio.create_task(self.finish(), name="finish a session")

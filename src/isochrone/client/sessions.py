@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 from isochrone.client.endpoint import Endpoint
+from isochrone.client.metadata import lost, sent_error
 from isochrone.client.session import NoSessions, Session, SessionLost
 from isochrone.client.transport import Reply, Request, check_size
-from isochrone.client.unary import AGAIN_AFTER_S, UnaryTransport, sent_error
-from isochrone.errors import Cancelled, DeadlineExceeded, Unavailable
+from isochrone.client.unary import AGAIN_AFTER_S, CLOSED, UnaryTransport
+from isochrone.errors import Cancelled, DeadlineExceeded
 from isochrone.v1 import router_pb2
 
 OPEN_S = 2.0
@@ -41,25 +44,50 @@ class SessionTransport:
         return f"<sessions to {targets}, {'closed' if self._closed else f'{up} of {len(self._slots)} up'}>"
 
     async def exchange(self, request: Request) -> Reply:
-        if self._closed:
-            raise RuntimeError("the client is closed")
-        check_size(request, max_message_bytes=self._max_message_bytes)
-        give_up_s = time.monotonic() + request.timeout_s
+        give_up_s = self._give_up_s(request)
         for pause_s in (*AGAIN_AFTER_S, None):
             session = self._best() or await self._opened(give_up_s - time.monotonic())
+            left_s = give_up_s - time.monotonic()
             if session is None or not session.takes(len(request.payload)):
-                return await self._unary_exchange(request, give_up_s)
+                return _late() if left_s <= 0 else await self._unary_one().exchange(replace(request, timeout_s=left_s))
             try:
-                return _reply(await session.ask(request, timeout_s=give_up_s - time.monotonic()))
+                return _reply(await session.ask(request, timeout_s=left_s))
             except TimeoutError:
-                return Reply(b"", error=DeadlineExceeded("no answer within the deadline"))
+                return _late()
             except SessionLost as error:
-                if self._closed:
-                    return Reply(b"", error=Cancelled("the client was closed while the request was under way"))
-                if pause_s is None or time.monotonic() + pause_s >= give_up_s:
-                    return Reply(b"", error=Unavailable(f"the connection ended: {error}", reason="CONNECTION_LOST"))
-                await asyncio.sleep(pause_s)
+                reply = self._given_up(error, pause_s, give_up_s)
+            if reply is not None:
+                return reply
+            await asyncio.sleep(pause_s or 0.0)
         raise AssertionError("unreachable")
+
+    async def stream(self, request: Request) -> AsyncGenerator[bytes | Reply, None]:
+        give_up_s = self._give_up_s(request)
+        for pause_s in (*AGAIN_AFTER_S, None):
+            session = self._best() or await self._opened(give_up_s - time.monotonic())
+            left_s = give_up_s - time.monotonic()
+            arrived = False
+            reply: Reply | None = _late()
+            try:
+                if session is not None and session.takes(len(request.payload)):
+                    async with aclosing(session.stream(request, timeout_s=left_s)) as answer:
+                        async for part in answer:
+                            arrived = True
+                            yield part if isinstance(part, bytes) else _reply(part)
+                    return
+                if left_s > 0:
+                    async with aclosing(self._unary_one().stream(replace(request, timeout_s=left_s))) as parts:
+                        async for each in parts:
+                            yield each
+                    return
+            except TimeoutError:
+                pass
+            except SessionLost as error:
+                reply = self._given_up(error, None if arrived else pause_s, give_up_s)
+            if reply is not None:
+                yield reply
+                return
+            await asyncio.sleep(pause_s or 0.0)
 
     async def close(self, *, grace_s: float) -> None:
         self._closed = True
@@ -90,12 +118,24 @@ class SessionTransport:
                 return best
         return None
 
-    async def _unary_exchange(self, request: Request, give_up_s: float) -> Reply:
+    def _give_up_s(self, request: Request) -> float:
+        """When a request's time is up, on the monotonic clock. Raises what it can't be sent for at all."""
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        check_size(request, max_message_bytes=self._max_message_bytes)
+        return time.monotonic() + request.timeout_s
+
+    def _given_up(self, error: SessionLost, pause_s: float | None, give_up_s: float) -> Reply | None:
+        """The reply where a session ended under a request; None where it may be tried again after the pause."""
+        if self._closed:
+            return Reply(b"", error=Cancelled(CLOSED))
+        if pause_s is None or time.monotonic() + pause_s >= give_up_s:
+            return Reply(b"", error=lost(error))
+        return None
+
+    def _unary_one(self) -> UnaryTransport:
         self._turn = (self._turn + 1) % len(self._unary)
-        left_s = give_up_s - time.monotonic()
-        if left_s <= 0:
-            return Reply(b"", error=DeadlineExceeded("no connection within the deadline"))
-        return await self._unary[self._turn].exchange(Request(request.route, request.payload, left_s, request.variant))
+        return self._unary[self._turn]
 
 
 class _Slot:
@@ -165,3 +205,7 @@ def _reply(answer: router_pb2.SessionAnswer) -> Reply:
     if not answer.status:
         return Reply(answer.payload, report=report)
     return Reply(b"", error=sent_error(answer.status), report=report)
+
+
+def _late() -> Reply:
+    return Reply(b"", error=DeadlineExceeded("no answer within the deadline"))

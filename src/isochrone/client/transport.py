@@ -1,4 +1,4 @@
-"""The seam under the client: one request goes out and one reply comes back, however they travel.
+"""The seam under the client: one request goes out and one reply comes back, whole or in chunks, however they travel.
 
 `isochrone.client.unary` sends each request as an RPC of its own. A stream that carries many requests is
 another Transport, and nothing above this file can tell which one it has.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, TypedDict, get_args
 
 from isochrone.client.budget import Budget
+from isochrone.client.trace import trace_context
 from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.v1 import budget_pb2
 
@@ -20,6 +22,20 @@ _VARIANT = re.compile(r"[\w.@-]+", re.ASCII)
 
 MAX_MESSAGE_BYTES = 8 * 2**20
 """The largest request a router takes unless it is configured otherwise."""
+
+Tier: TypeAlias = Literal["gold", "standard", "batch"]
+"""Which of a lane's queues a request waits in: gold is claimed first, batch last."""
+
+
+class Options(TypedDict, total=False):
+    """What every call takes."""
+
+    timeout_s: float | None
+    """The request's deadline, from now; it takes the place of the route's where it is shorter. None: the client's."""
+    variant: str | None
+    """The model variant that must answer, "ranker.fp32"; None leaves the choice to the router."""
+    tier: Tier | None
+    """None is standard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,10 @@ class Request:
     """From the moment it is sent; over 0 and finite."""
     variant: str | None = None
     """The model variant that must answer it; None leaves the choice to the router."""
+    tier: Tier | None = None
+    traceparent: str = ""
+    """The caller's, as W3C Trace Context has them; so is the next. Empty where it isn't traced."""
+    tracestate: str = ""
 
     def __post_init__(self) -> None:
         """Raises ValueError or TypeError for what the calling code got wrong."""
@@ -44,6 +64,22 @@ class Request:
             raise ValueError(f"timeout_s should be over 0 and finite; it is {self.timeout_s}")
         if self.variant is not None and not _VARIANT.fullmatch(self.variant):
             raise ValueError(f"variant should look like 'ranker.fp32'; it is {self.variant!r}")
+        if self.tier is not None and self.tier not in get_args(Tier):
+            raise ValueError(f"tier should be one of {', '.join(get_args(Tier))}; it is {self.tier!r}")
+
+
+def new_request(
+    route: str,
+    payload: bytes,
+    otherwise_s: float,
+    *,
+    timeout_s: float | None = None,
+    variant: str | None = None,
+    tier: Tier | None = None,
+) -> Request:
+    """A request with a call's Options, `otherwise_s` its timeout where it has none, and the current span its parent.
+    Raises ValueError or TypeError for what the calling code got wrong."""
+    return Request(route, payload, otherwise_s if timeout_s is None else timeout_s, variant, tier, *trace_context())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +90,16 @@ class Reply:
     error: IsochroneError | None = None
     report: budget_pb2.BudgetReport | None = None
 
+    @property
+    def budget(self) -> Budget | None:
+        return None if self.report is None else Budget(self.report)
+
     def opened(self) -> Answer:
         """The answer. Raises the error otherwise, with its `budget` set (None where no report came)."""
-        budget = None if self.report is None else Budget(self.report)
         error = self.error
         if error is None:
-            return Answer(self.payload, budget)
-        error.budget = budget
+            return Answer(self.payload, self.budget)
+        error.budget = self.budget
         try:
             raise error
         finally:
@@ -86,6 +125,13 @@ class Transport(Protocol):
         is too large to be sent.
         """
 
+    def stream(self, request: Request) -> AsyncGenerator[bytes | Reply, None]:
+        """Sends one request whose answer streams: gives its chunks, and last of all, always, a Reply without payload.
+
+        It is sent when the first is asked for. A reader that asks for no more holds the mesh up. Closing it before
+        its end cancels the request in the mesh; the rest is as for `exchange`.
+        """
+
     async def close(self, *, grace_s: float) -> None:
         """Lets requests under way finish for that long, then ends them with Cancelled. Idempotent."""
 
@@ -94,6 +140,8 @@ class SyncTransport(Protocol):
     """The same for threads that block; safe to share among them."""
 
     def exchange(self, request: Request) -> Reply: ...
+
+    def stream(self, request: Request) -> Generator[bytes | Reply, None, None]: ...
 
     def close(self) -> None: ...
 
