@@ -24,7 +24,9 @@ WARM = SamplingParams(max_tokens=30, temperature=1.0, top_p=0.9, seed=7)
 class Bench:
     """A step loop on a clock that is turned by hand, and what was said to each prompt."""
 
-    def __init__(self, llama: LlamaFolder, runner: Runner | None = None, *, max_seqs: int = 4) -> None:
+    def __init__(
+        self, llama: LlamaFolder, runner: Runner | None = None, *, max_seqs: int = 4, say_every_s: float = 0.0
+    ) -> None:
         self.now_s = 0.0
         self.llama = llama
         self.limits = Limits(max_context=128, kv_tokens=400, max_seqs=max_seqs)
@@ -34,6 +36,7 @@ class Bench:
             prefill_tokens=64,
             end_tokens=llama.end_tokens,
             clock=lambda: self.now_s,
+            say_every_s=say_every_s,
         )
         self.said: dict[str, list[Delta]] = {}
 
@@ -139,6 +142,19 @@ def test_same_seed_same_text(llama: LlamaFolder, prompts: list[list[int]]) -> No
     """And another seed gives another."""
     first, again, other = (alone(llama, prompts[0], replace(WARM, temperature=3.0, seed=seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_what_comes_soon_after_is_said_together(llama: LlamaFolder, prompts: list[list[int]]) -> None:
+    """The first token at once, then a delta for each while; the text is the same."""
+    each, together = Bench(llama), Bench(llama, say_every_s=0.02)
+    for bench in (each, together):
+        bench.add("a", prompts[0], replace(GREEDY, max_tokens=13))
+        while not bench.loop.idle:
+            bench.step()
+            bench.now_s += 0.0075
+    assert together.text("a") == each.text("a")
+    assert together.tokens("a") == each.tokens("a")
+    assert [len(delta.token_ids) for delta in together.said["a"]] == [1, 3, 3, 3, 3]
 
 
 def test_length_is_kept(bench: Bench, prompts: list[list[int]]) -> None:

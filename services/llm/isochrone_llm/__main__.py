@@ -21,6 +21,7 @@ def make_models(config: MeshConfig, node: NodeConfig) -> Sequence[StreamModel]:
             max_seqs=options.max_seqs,
             max_context=options.max_context,
             kv_tokens=options.kv_tokens,
+            say_every_s=options.chunk_ms / 1e3,
         )
     ]
 

@@ -34,9 +34,13 @@ class Generation:
         """Tokens that its slot holds."""
         self.last: int | None = None
         """The token that came last; None while the prompt is still to be read."""
+        self.speaks_at_s = 0.0
+        """Before that, what there is to say waits for more of it."""
         self._made = 0
         self._unsaid: list[int] = []
         """Tokens that no delta named yet."""
+        self._waiting = ""
+        """Text that no delta has."""
         self._text = Detokeniser(decode)
         self._stops = StopStrings(params.stop)
         self._random = random.Random(params.seed)
@@ -70,7 +74,7 @@ class Generation:
         """What the next token is drawn by, in [0, 1). Its own, so that a seed gives the same text in any batch."""
         return self._random.random() if self.params.temperature > 0 else 0.0
 
-    def take(self, token: int, *, ends: bool) -> Delta | None:
+    def take(self, token: int, *, ends: bool, now_s: float = 0.0) -> Delta | None:
         """The next token; `ends` where it says that the text is over. What there is to say now, if anything."""
         if ends:
             return self.end(Finish.STOP)
@@ -82,7 +86,8 @@ class Generation:
             return self._over(text, Finish.STOP)
         if self._made == self.params.max_tokens:
             return self.end(Finish.LENGTH, said=text)
-        return self._delta(text) if text else None
+        self._waiting += text
+        return self._delta("") if self._waiting and now_s >= self.speaks_at_s else None
 
     def end(self, finish: Finish, *, said: str = "", error: IsochroneError | None = None) -> Delta:
         """The last delta, with `said` and whatever text was held back. A stop string in that still counts."""
@@ -97,4 +102,5 @@ class Generation:
 
     def _delta(self, text: str) -> Delta:
         tokens, self._unsaid = tuple(self._unsaid), []
+        text, self._waiting = self._waiting + text, ""
         return Delta(text=text, token_ids=tokens, completion_tokens=self._made)

@@ -54,8 +54,10 @@ class Writer:
         max_seqs: int = 8,
         max_context: int | None = None,
         kv_tokens: int | None = None,
+        say_every_s: float = 0.0,
     ) -> None:
-        """The model in `directory`, which is read by `load`. For the limits see `Limits`; unset, the model's own."""
+        """The model in `directory`, which is read by `load`. For the limits see `Limits`; unset, the model's own. What
+        comes of a text within `say_every_s` is one chunk."""
         self.variant = directory.name
         self.max_units = max_context or 0
         """Tokens of a prompt and its completion together; the model's own once it is loaded, where unset."""
@@ -64,6 +66,7 @@ class Writer:
         self._device = device
         self._threads = threads
         self._kv_tokens = kv_tokens
+        self._say_every_s = say_every_s
 
     def __repr__(self) -> str:
         return f"<Writer {self.variant} on {self._device} from {self._directory}>"
@@ -82,7 +85,7 @@ class Writer:
         limits = Limits(
             max_context=context, kv_tokens=self._kv_tokens or self._max_seqs * context, max_seqs=self._max_seqs
         )
-        self._engine: Engine = TorchEngine(llama, limits=limits, threads=self._threads)
+        self._engine: Engine = TorchEngine(llama, limits=limits, threads=self._threads, say_every_s=self._say_every_s)
         self._reader = RequestReader(llama.codec, limits, default_max_tokens=llama.default_max_tokens)
 
     async def open(self) -> None:

@@ -18,6 +18,9 @@ class LlmOptions(BaseModel):
     """Threads of one step."""
     max_seqs: int = Field(default=8, ge=1, le=1024)
     """Texts that are made side by side. A step takes the longer the more there are, though far from as many times."""
+    chunk_ms: float = Field(default=20.0, ge=0, le=1_000)
+    """What comes of a text within that time is one chunk, but for the first token, which goes at once. Each chunk
+    costs its handling all along the way, and nobody reads a token at a time. 0: a chunk for each."""
     max_context: int | None = Field(default=None, ge=16)
     """Tokens of a prompt and its completion together; unset: as many as the model has positions."""
     kv_tokens: int | None = Field(default=None, ge=16)

@@ -38,12 +38,15 @@ class StepLoop:
         prefill_tokens: int,
         end_tokens: Collection[int],
         clock: Clock,
+        say_every_s: float = 0.0,
     ) -> None:
+        """Of each text, what comes within `say_every_s` is said together; the first token at once."""
         self.limits = limits
         self._runner = runner
         self._prefill_tokens = prefill_tokens
         self._end_tokens = frozenset(end_tokens)
         self._clock = clock
+        self._say_every_s = say_every_s
         self._waiting: list[Generation] = []
         self._running: list[Generation] = []
         """By slot, without gaps."""
@@ -146,9 +149,11 @@ class StepLoop:
                 [generation.params for generation in generations],
                 [generation.chance() for generation in generations],
             )
+            now_s = self._clock()
             for generation, token in zip(generations, tokens, strict=True):
-                delta = generation.take(token, ends=token in self._end_tokens)
+                delta = generation.take(token, ends=token in self._end_tokens, now_s=now_s)
                 if delta is not None:
+                    generation.speaks_at_s = now_s + self._say_every_s
                     self._said.append(Said(generation, delta))
         self._let_go()
 

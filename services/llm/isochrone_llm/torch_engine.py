@@ -41,9 +41,11 @@ class TorchEngine:
         threads: int = 1,
         max_waiting: int = MAX_WAITING,
         prefill_tokens: int = PREFILL_TOKENS,
+        say_every_s: float = 0.0,
         clock: Clock = monotonic,
     ) -> None:
-        """`threads` are those of one forward; past `max_waiting` prompts that can't run yet, submits are refused.
+        """`threads` are those of one forward; past `max_waiting` prompts that can't run yet, submits are refused. What
+        comes of a text within `say_every_s` is one delta, the first token at once.
 
         Raises ConfigError where the limits are more than the model has.
         """
@@ -60,6 +62,7 @@ class TorchEngine:
             prefill_tokens=prefill_tokens,
             end_tokens=llama.end_tokens,
             clock=clock,
+            say_every_s=say_every_s,
         )
         self._thread = threading.Thread(target=self._run, name="llm-engine", daemon=True)
         self._submitted: SimpleQueue[Generation | None] = SimpleQueue()
