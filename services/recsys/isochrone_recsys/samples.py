@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,30 +47,44 @@ class Samples:
     def requests(self, *, rows: int, seed: int = 0, top_k: int = 0) -> Iterator[RankRequest]:
         """Requests of `rows` different candidates each, without end; the same for the same seed.
 
-        Candidates are as a retrieval stage would give them: items that sell, rather of the kinds the visitor
-        looked at of late. Drawing costs some 0.5 ms a request, so a benchmark draws its requests before it starts.
+        Drawing costs some 0.5 ms a request, so a benchmark draws its requests before it starts.
         """
         rng = np.random.default_rng(seed)
-        popular = np.log(self.exposure)
-        # A place past the last kind, for the padding of recent items.
-        kinds = np.append(self.kinds, self.kinds.max() + 1)
         while True:
-            visitor = int(rng.integers(len(self.dense)))
-            recent = self.recent[visitor]
-            liked = np.zeros(int(kinds.max()) + 1)
-            liked[kinds[recent]] = np.log(_OF_INTEREST)
-            # The largest of weights in the logarithm plus Gumbel noise are a draw without replacement by weight.
-            keys = popular + liked[self.kinds] + rng.gumbel(size=len(self.ids))
-            candidates = keys.argpartition(-rows)[-rows:] if rows < len(keys) else np.arange(len(keys))
-            yield RankRequest(
-                user=User(
-                    dense=self.dense[visitor].tolist(),
-                    categories=self.categories[visitor].tolist(),
-                    recent_items=self.ids[recent[recent < len(self.ids)]].tolist(),
-                ),
-                item_ids=self.ids[candidates].tolist(),
-                top_k=top_k,
-            )
+            yield self._request(int(rng.integers(len(self.dense))), rng, rows, top_k)
+
+    def request_of(self, visitor: int, *, rows: int, top_k: int = 0) -> RankRequest:
+        """A request of `rows` different candidates for the visitor of that number, always the same."""
+        return self._request(visitor, np.random.default_rng(visitor), rows, top_k)
+
+    def candidates_for(self, recent_ids: Sequence[int], *, rows: int) -> list[int]:
+        """Item ids for somebody who looked at those of late; ids that the shop hasn't got count for nothing."""
+        places = {int(id): place for place, id in enumerate(self.ids)}
+        recent = np.array([places[id] for id in recent_ids if id in places], dtype=np.int64)
+        return self._candidates(recent, np.random.default_rng(0), rows)
+
+    def _request(self, visitor: int, rng: np.random.Generator, rows: int, top_k: int) -> RankRequest:
+        recent = self.recent[visitor]
+        recent = recent[recent < len(self.ids)]
+        return RankRequest(
+            user=User(
+                dense=self.dense[visitor].tolist(),
+                categories=self.categories[visitor].tolist(),
+                recent_items=self.ids[recent].tolist(),
+            ),
+            item_ids=self._candidates(recent, rng, rows),
+            top_k=top_k,
+        )
+
+    def _candidates(self, recent: npt.NDArray[np.int64], rng: np.random.Generator, rows: int) -> list[int]:
+        """As a retrieval stage would give them: items that sell, rather of the kinds that were looked at of late."""
+        liked = np.zeros(int(self.kinds.max()) + 1)
+        liked[self.kinds[recent]] = np.log(_OF_INTEREST)
+        # The largest of weights in the logarithm plus Gumbel noise are a draw without replacement by weight.
+        keys = np.log(self.exposure) + liked[self.kinds] + rng.gumbel(size=len(self.ids))
+        chosen = keys.argpartition(-rows)[-rows:] if rows < len(keys) else np.arange(len(keys))
+        ids: list[int] = self.ids[chosen].tolist()
+        return ids
 
 
 def sample_requests(directory: Path, *, rows: int, seed: int = 0, top_k: int = 0) -> Iterator[RankRequest]:

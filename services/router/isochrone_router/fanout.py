@@ -162,7 +162,7 @@ class FanOut:
         for take in leg.takes:
             answer = self._answers.get(take.leg)
             try:
-                taken = b"" if answer is None else moved(answer, field=take.field, to=take.into)
+                taken = b"" if answer is None else moved(answer, field=take.field, to=take.into, most=take.most)
             except WireError as error:
                 taken = b""
                 reason = f"the answer of leg {take.leg!r} can't be read: {error}"

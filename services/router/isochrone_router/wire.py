@@ -7,6 +7,7 @@ wire type) and a value, and messages put end to end are merged.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -15,11 +16,13 @@ class WireError(ValueError):
     """The bytes are no protobuf message."""
 
 
-def moved(message: bytes, *, field: int, to: int) -> bytes:
-    """All records of a field, in their order, under another number; empty where it has none. Raises WireError."""
-    return b"".join(
-        _varint(to << 3 | wire_type) + value for number, wire_type, value in records(message) if number == field
-    )
+def moved(message: bytes, *, field: int, to: int, most: int = 0) -> bytes:
+    """The records of a field, in their order, under another number; empty where it has none. Raises WireError.
+
+    The first `most` of them; 0: all. Numbers of a repeated field share a record.
+    """
+    found = (_varint(to << 3 | wire_type) + value for number, wire_type, value in records(message) if number == field)
+    return b"".join(islice(found, most or None))
 
 
 def records(message: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from isochrone.cli import call, check, demo, models, status, up, version
+from isochrone.cli import call, check, demo, models, page, status, up, version
 
 _HELP = """
 A gRPC inference mesh that keeps its latency promises.
 
 [bold]isochrone demo[/] shows all of it in a minute.
-Then [bold]check[/] a mesh's file, bring it [bold]up[/], [bold]call[/] a method, watch its [bold]status[/].
+Then [bold]check[/] a mesh's file, bring it [bold]up[/], [bold]call[/] a method, ask for a [bold]page[/],
+watch its [bold]status[/].
 """
 
 _EPILOG = "Every command has examples: [bold]isochrone call --help[/]"
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.command("up", epilog=up.EPILOG)(up.up)
 app.command("call", epilog=call.EPILOG)(call.call)
+app.command("page", epilog=page.EPILOG)(page.page)
 app.command("status", epilog=status.EPILOG)(status.status)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.add_typer(models.app, name="models")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
 
+from isochrone.config import MeshConfig
+from isochrone.errors import ConfigError
 from isochrone.v1.recsys_pb2 import RankRequest
 from isochrone_recsys.catalogue import Catalogue
 from isochrone_recsys.samples import Samples
@@ -29,6 +31,13 @@ class Shop:
     def open(cls, directory: Path) -> Shop:
         """The shop of the model built in `directory`. Raises ConfigError where there is none."""
         return cls(Catalogue.load(directory), Samples.load(directory))
+
+    @classmethod
+    def of(cls, config: MeshConfig) -> Shop:
+        """The shop that a mesh ranks for. Raises ConfigError where it ranks for none, or its model isn't built."""
+        if RANK not in config.routes:
+            raise ConfigError(f"routes: the mesh doesn't serve {RANK}")
+        return cls.open(config.models / config.routes[RANK].lanes[0].rpartition("@")[0])
 
     def a_request(self, candidates: int) -> RankRequest:
         """Of a visitor who has looked at a few things already."""

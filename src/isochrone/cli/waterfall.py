@@ -13,7 +13,7 @@ from isochrone.v1.budget_pb2 import BudgetReport
 _LABEL, _FIGURES = 12, 20
 _MAX_BAR = 80
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_COLOURS = {
+COLOURS = {
     "admit": "cyan",
     "queue": "yellow",
     "batch wait": "magenta",
@@ -28,6 +28,7 @@ _CLOSED = {
     "overload": "the most in time for the work",
     "late": "late already, but better than never",
     "split": "a part of one that failed",
+    "stream": "beside each other",
 }
 """isochrone.batching.ClosedBy in words."""
 
@@ -63,7 +64,7 @@ class Waterfall:
         axis_us = max(report.total_us, report.objective_us, sum(bar.spent_us for bar in stages), 1)
         yield _headline(report)
         for bar in stages:
-            yield _line(bar, axis_us, width, report.objective_us, _COLOURS.get(bar.name, "white"), options.ascii_only)
+            yield _line(bar, axis_us, width, report.objective_us, COLOURS.get(bar.name, "white"), options.ascii_only)
         left_us = report.objective_us - report.total_us
         if left_us > 0:
             spare = Bar("to spare", report.total_us, left_us)

@@ -31,6 +31,8 @@ class Take:
     """Its number in the other leg's answer."""
     into: int
     """Its number in this leg's request: repeated fields are appended to, others replaced."""
+    most: int = 0
+    """Of a repeated field, the first so many (numbers count as one, all together); 0: all."""
     optional: bool = False
     """Where the other leg has no answer: go without, instead of missing as well."""
 
@@ -133,7 +135,7 @@ def _leg(name: str, leg: Leg) -> router_pb2.Leg:
         timeout_us=timeout_us,
         variant=leg.variant or "",
         takes=[
-            router_pb2.Take(leg=take.leg, field=take.field, into=take.into, optional=take.optional)
+            router_pb2.Take(leg=take.leg, field=take.field, into=take.into, most=take.most, optional=take.optional)
             for take in leg.takes
         ],
         fallback=None if leg.fallback is None else _packed(leg.fallback),

@@ -149,16 +149,18 @@ class Leg(_message.Message):
     def __init__(self, name: _Optional[str] = ..., route: _Optional[str] = ..., request: _Optional[_Union[_any_pb2.Any, _Mapping]] = ..., required: _Optional[bool] = ..., timeout_us: _Optional[int] = ..., variant: _Optional[str] = ..., takes: _Optional[_Iterable[_Union[Take, _Mapping]]] = ..., fallback: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
 
 class Take(_message.Message):
-    __slots__ = ("leg", "field", "into", "optional")
+    __slots__ = ("leg", "field", "into", "most", "optional")
     LEG_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     INTO_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
     OPTIONAL_FIELD_NUMBER: _ClassVar[int]
     leg: str
     field: int
     into: int
+    most: int
     optional: bool
-    def __init__(self, leg: _Optional[str] = ..., field: _Optional[int] = ..., into: _Optional[int] = ..., optional: _Optional[bool] = ...) -> None: ...
+    def __init__(self, leg: _Optional[str] = ..., field: _Optional[int] = ..., into: _Optional[int] = ..., most: _Optional[int] = ..., optional: _Optional[bool] = ...) -> None: ...
 
 class LegResult(_message.Message):
     __slots__ = ("name", "outcome", "answer", "status", "budget")
