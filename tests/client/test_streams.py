@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from harness.by_hand import BUDGET
+from isochrone.client import Budget
 from isochrone.client.incoming import CREDITS, Incoming
 from isochrone.errors import Unavailable
+from isochrone.v1 import budget_pb2
 from isochrone_router.session import REQUEST_BYTES, Window
 
 ROUTE = "isochrone.testing.v1.Toy/Repeat"
@@ -267,6 +269,16 @@ def test_credits_come_back_as_the_reader_takes_chunks() -> None:
     assert granted.index(CREDITS // 2) == CREDITS // 2 - 1
     with pytest.raises(ValueError, match=f"chunk {CREDITS + 2} came where {CREDITS + 1} was due"):
         incoming.put(CREDITS + 2, b"")
+
+
+def test_the_budget_of_a_stream_tells_its_first_chunk() -> None:
+    """The objective is for that one."""
+    report = budget_pb2.BudgetReport(
+        objective_us=150_000, first_us=8_340, total_us=2_000_000, chunks=20, lane="blurb.fp32@cpu", node="llm-0"
+    )
+    budget = Budget(report)
+    assert (budget.first_ms, budget.chunks) == (8.34, 20)
+    assert repr(budget) == "<Budget 8.34 of 150 ms to the first of 20 chunks, in time, blurb.fp32@cpu on llm-0>"
 
 
 async def read_all(stream: Any) -> list[bytes]:

@@ -19,7 +19,10 @@ class Budget:
 
     def __repr__(self) -> str:
         verdict = "missed" if self.missed else "in time"
-        return f"<Budget {self.total_ms:.2f} of {self.objective_ms:g} ms, {verdict}, {self.lane} on {self.node}>"
+        spent = f"{self.total_ms:.2f} of {self.objective_ms:g} ms"
+        if self.report.first_us:
+            spent = f"{self.first_ms:.2f} of {self.objective_ms:g} ms to the first of {self.chunks} chunks"
+        return f"<Budget {spent}, {verdict}, {self.lane} on {self.node}>"
 
     @property
     def objective_ms(self) -> float:

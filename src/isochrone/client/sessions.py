@@ -66,22 +66,23 @@ class SessionTransport:
         for pause_s in (*AGAIN_AFTER_S, None):
             session = self._best() or await self._opened(give_up_s - time.monotonic())
             left_s = give_up_s - time.monotonic()
-            arrived = False
-            reply: Reply | None = _late()
+            if session is None or not session.takes(len(request.payload)):
+                if left_s <= 0:
+                    yield _late()
+                    return
+                async with aclosing(self._unary_one().stream(replace(request, timeout_s=left_s))) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            arrived, reply = False, None
             try:
-                if session is not None and session.takes(len(request.payload)):
-                    async with aclosing(session.stream(request, timeout_s=left_s)) as answer:
-                        async for part in answer:
-                            arrived = True
-                            yield part if isinstance(part, bytes) else _reply(part)
-                    return
-                if left_s > 0:
-                    async with aclosing(self._unary_one().stream(replace(request, timeout_s=left_s))) as parts:
-                        async for each in parts:
-                            yield each
-                    return
+                async with aclosing(session.stream(request, timeout_s=left_s)) as answer:
+                    async for each in answer:
+                        arrived = True
+                        yield each if isinstance(each, bytes) else _reply(each)
+                return
             except TimeoutError:
-                pass
+                reply = _late()
             except SessionLost as error:
                 reply = self._given_up(error, None if arrived else pause_s, give_up_s)
             if reply is not None:
