@@ -28,7 +28,7 @@ from isochrone.errors import (
     UnknownVariant,
 )
 from isochrone.status import CODES, to_status
-from isochrone.v1 import recsys_pb2
+from isochrone.v1 import llm_pb2, recsys_pb2, router_pb2  # noqa: F401  the last one for reflection
 from isochrone.v1.budget_pb2 import BudgetReport
 
 
@@ -41,11 +41,27 @@ class Shop(grpc.GenericRpcHandler):
         self.left_s = 0.0
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if details.method == "/isochrone.v1.Llm/Generate":
+            return grpc.unary_stream_rpc_method_handler(
+                self.generate, llm_pb2.GenerateRequest.FromString, llm_pb2.GenerateChunk.SerializeToString
+            )
         if details.method != "/isochrone.v1.Recsys/Rank":
             return None
         return grpc.unary_unary_rpc_method_handler(
             self.rank, recsys_pb2.RankRequest.FromString, recsys_pb2.RankResponse.SerializeToString
         )
+
+    def generate(
+        self, request: llm_pb2.GenerateRequest, context: grpc.ServicerContext
+    ) -> Iterator[llm_pb2.GenerateChunk]:
+        for number, word in enumerate(request.prompt.split(), 1):
+            yield llm_pb2.GenerateChunk(text=word, completion_tokens=number)
+        if self.trouble is not None:
+            raise self.trouble
+        report = BudgetReport(
+            objective_us=150_000, total_us=90_000, first_us=5_000, chunks=2, stage_us=[0, 0, 0, 90_000]
+        )
+        context.set_trailing_metadata((("isochrone-budget-bin", report.SerializeToString()),))
 
     def rank(self, request: recsys_pb2.RankRequest, context: grpc.ServicerContext) -> recsys_pb2.RankResponse:
         self.metadata, self.left_s = dict(context.invocation_metadata()), context.time_remaining()
@@ -66,7 +82,9 @@ class Shop(grpc.GenericRpcHandler):
 def shop() -> Iterator[tuple[Shop, str]]:
     handler = Shop()
     server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[handler])
-    reflection.enable_server_reflection(("isochrone.v1.Recsys", reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection(
+        ("isochrone.v1.Recsys", "isochrone.v1.Llm", "isochrone.v1.Router", reflection.SERVICE_NAME), server
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield handler, f"127.0.0.1:{port}"
@@ -96,10 +114,28 @@ def test_a_method_is_called_by_any_clear_name(
     assert printed.err == ""
 
 
+def test_an_answer_that_streams_is_printed_as_it_comes(
+    shop: tuple[Shop, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each message, and the budget in the end."""
+    assert run("call", "Generate", "--json", '{"prompt": "well made"}', "--target", shop[1], "--budget") == 0
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert lines == [{"text": "well", "completion_tokens": 1}, {"text": "made", "completion_tokens": 2}]
+    assert "first of 2 chunks after 5.00 ms of 150 ms  in time" in printed.err
+
+
+def test_a_stream_of_requests_is_not_for_here(shop: tuple[Shop, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("call", "Session", "--target", shop[1]) == EXIT_CODES[InvalidRequest]
+    assert "takes a stream of requests" in capsys.readouterr().err
+
+
 def test_without_a_method_it_lists_them(shop: tuple[Shop, str], capsys: pytest.CaptureFixture[str]) -> None:
     """gRPC's own services are not among them."""
     assert run("call", "--target", shop[1]) == 0
-    assert capsys.readouterr().out == "isochrone.v1.Recsys/Rank\n"
+    listed = capsys.readouterr().out.splitlines()
+    assert "isochrone.v1.Recsys/Rank" in listed
+    assert all(route.startswith("isochrone.v1.") for route in listed)
 
 
 def test_a_request_is_described(shop: tuple[Shop, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +210,7 @@ def test_each_kind_of_error_has_its_line_and_its_exit_code(
         (["Rank", "--json", "{"], 3, "--json is no isochrone.v1.RankRequest: "),
         (["Rank", "--json", '{"items": [1]}'], 3, 'no field named "items"'),
         (["Rank", "--json", '{"item_ids": [-1]}'], 3, "item_ids"),
-        (["Buy"], 4, "Buy is not among the methods here: isochrone.v1.Recsys/Rank"),
+        (["Buy"], 4, "Buy is not among the methods here: isochrone.v1.Llm/Generate"),
     ],
 )
 def test_what_never_leaves_is_explained_too(

@@ -93,6 +93,6 @@ def test_the_demo_works_and_leaves_by_itself(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"127.0.0.1:{port} is in use, so router.listen is 127.0.0.1:" in done.stdout
-    for words in ("One ranking: 100 candidates", "lately looked at", "compute", "within 15 ms", "recsys-1", "batches"):
+    for words in ("One product page", "lately looked at", "compute", "within 15 ms", "recsys-1", "batches"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ EPILOG = examples(
     ("which methods are there?", "isochrone call"),
     ("what does a request look like?", "isochrone call Recsys/Rank --describe"),
     ("a request from a file, and where its time went", "isochrone call Recsys/Rank --json @request.json --budget"),
+    ("a text as it is made", 'isochrone call Llm/Generate --json \'{"prompt": "name: mug"}\''),
     ("with 20 ms to answer", "echo '{…}' | isochrone call isochrone.v1.Recsys/Rank --json - --timeout-ms 20"),
 ) + (
     "\n\n[bold]Exit code[/]  0 answered · 3 the request is wrong · 4 no such method · 5 no such variant · 6 too late · "
@@ -38,7 +39,7 @@ def call(
     budget: Annotated[bool, typer.Option("--budget", "-b", help="Show where the time went, on stderr.")] = False,
     describe: Annotated[bool, typer.Option("--describe", "-d", help="Show what a request may hold.")] = False,
 ) -> None:
-    """Send one request to a method and print the answer as JSON.
+    """Send one request to a method and print the answer as JSON; one that streams, message by message.
 
     The server describes its methods itself (gRPC reflection), so this works for any service of a mesh.
     """
@@ -60,21 +61,27 @@ def call(
         if describe:
             out.print(found.template(), soft_wrap=True, markup=False)
             return
-        if found.streams:
-            raise InvalidRequest(f"{found.route} streams; only unary methods can be called from here")
+        if found.takes_a_stream:
+            raise InvalidRequest(f"{found.route} takes a stream of requests; from here, each is one")
         request = found.encode(text)
+    timeout_s = timeout_ms / 1e3 if timeout_ms else None
     with SyncClient(target) as client:
         try:
-            answer = client.call(
-                found.route, request, timeout_s=timeout_ms / 1e3 if timeout_ms else None, variant=variant
-            )
+            if found.streams:
+                chunks = client.stream(found.route, request, timeout_s=timeout_s, variant=variant)
+                for chunk in chunks:
+                    out.print(found.decode(chunk), soft_wrap=True, markup=False)
+                spent = chunks.budget
+            else:
+                answer = client.call(found.route, request, timeout_s=timeout_s, variant=variant)
+                out.print(found.decode(answer.payload), soft_wrap=True, markup=False)
+                spent = answer.budget
         except IsochroneError as error:
-            if budget and (spent := getattr(error, "budget", None)) is not None:
-                err.print(Waterfall(spent.report))
+            if budget and error.budget is not None:
+                err.print(Waterfall(error.budget.report))
             raise
-    out.print(found.decode(answer.payload), soft_wrap=True, markup=False)
-    if budget and answer.budget is not None:
-        err.print(Waterfall(answer.budget.report))
+    if budget and spent is not None:
+        err.print(Waterfall(spent.report))
 
 
 def _read(given: str) -> str:

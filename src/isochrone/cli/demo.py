@@ -1,4 +1,4 @@
-"""`isochrone demo`: a whole mesh on this machine, one ranking with its budget, and a few seconds of load."""
+"""`isochrone demo`: a whole mesh on this machine, one product page with its budgets, and a few seconds of load."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def demo(
     config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 5.0,
     rate: Annotated[
-        float | None, typer.Option(min=1, help="Requests a second; a quarter of what there is room for.")
+        float | None, typer.Option(min=1, help="Rankings a second; a fifth of what there is room for.")
     ] = None,
 ) -> None:
-    """See the mesh at work: build the model, start everything, rank, load it, and read where the time went.
+    """See the mesh at work: build the models, start everything, ask for a product page, load it, read where time went.
 
     In a terminal it stays up afterwards, for you to play with; Ctrl-C ends it. Elsewhere, or with CI set, it leaves.
     """

@@ -59,6 +59,19 @@ def load_summary(tally: Tally, *, objective_ms: float, target: float) -> Rendera
     return rows
 
 
+def beside(name: str, tally: Tally, *, objective_ms: float) -> RenderableType:
+    """One line for what went on beside the rankings."""
+    row = Table.grid(padding=(0, 2))
+    row.add_column(style="dim", width=len("latency"))
+    row.add_column()
+    told = f"[bold]{tally.answered}[/] of {tally.sent} answered, "
+    told += f"{floored_percent(tally.attainment())} within {objective_ms:g} ms at the router"
+    if tally.errors:
+        told += "   [red]" + ", ".join(f"{count} {kind}" for kind, count in tally.errors.most_common()) + "[/]"
+    row.add_row(name, told)
+    return row
+
+
 def bar(fraction: float, cells: int) -> str:
     """A bar of up to that many cells, drawn to an eighth of one; anything over nothing is seen."""
     eighths = round(max(0.0, min(fraction, 1.0)) * cells * 8)

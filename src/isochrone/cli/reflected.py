@@ -33,7 +33,13 @@ class Method:
 
     @property
     def streams(self) -> bool:
-        return bool(self.descriptor.client_streaming or self.descriptor.server_streaming)
+        """Whether its answer does."""
+        return bool(self.descriptor.server_streaming)
+
+    @property
+    def takes_a_stream(self) -> bool:
+        """Whether its request does: then it can't be called from here."""
+        return bool(self.descriptor.client_streaming)
 
     def encode(self, text: str) -> bytes:
         """The request's bytes from JSON. Raises InvalidRequest saying where it is wrong."""
@@ -45,12 +51,13 @@ class Method:
         return message.SerializeToString()
 
     def decode(self, payload: bytes) -> str:
-        """An answer's bytes as JSON, lists of numbers on one line."""
+        """An answer's bytes as JSON: lists of numbers on one line, all of it where it is one of a stream."""
         try:
             message = GetMessageClass(self.descriptor.output_type).FromString(payload)
         except DecodeError as error:
             raise Unavailable(f"the answer is no {self.descriptor.output_type.full_name}: {error}") from None
-        return compact(json_format.MessageToDict(message, preserving_proto_field_name=True))
+        found = json_format.MessageToDict(message, preserving_proto_field_name=True)
+        return json.dumps(found, ensure_ascii=False) if self.streams else compact(found)
 
     def template(self) -> str:
         """JSON that shows what a request may hold."""

@@ -1,4 +1,4 @@
-"""What the demo asks the mesh: rankings for visitors of the generated shop that the model was trained on."""
+"""What the demo asks the mesh: rankings for visitors of the generated shop, photos of goods, texts about them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson
 
+from isochrone.cli.product_page import CLASSIFY, GENERATE, RANK
 from isochrone.config import MeshConfig
 from isochrone.errors import ConfigError
 from isochrone.v1.recsys_pb2 import RankRequest
 from isochrone_recsys.catalogue import Catalogue
 from isochrone_recsys.samples import Samples
 
-RANK = "isochrone.v1.Recsys/Rank"
 _DRAWN = 256
 _TOLD = 4
 
@@ -35,9 +35,10 @@ class Shop:
     @classmethod
     def of(cls, config: MeshConfig) -> Shop:
         """The shop that a mesh ranks for. Raises ConfigError where it ranks for none, or its model isn't built."""
-        if RANK not in config.routes:
+        folder = _folder_of(config, RANK)
+        if folder is None:
             raise ConfigError(f"routes: the mesh doesn't serve {RANK}")
-        return cls.open(config.models / config.routes[RANK].lanes[0].rpartition("@")[0])
+        return cls.open(folder)
 
     def a_request(self, candidates: int) -> RankRequest:
         """Of a visitor who has looked at a few things already."""
@@ -54,6 +55,33 @@ class Shop:
         """Encoded requests of many visitors, over and over: drawn beforehand, so that sending costs little."""
         drawn = islice(self.samples.requests(rows=candidates, seed=1, top_k=20), _DRAWN)
         return cycle([request.SerializeToString() for request in drawn])
+
+
+def photos(config: MeshConfig) -> list[bytes]:
+    """Files of photos that the mesh's eye was not trained on; none where it has no eye. Raises ConfigError."""
+    folder = _folder_of(config, CLASSIFY)
+    if folder is None:
+        return []
+    from isochrone_vision.samples import Samples as Photos
+
+    return list(Photos.load(folder).photos)
+
+
+def prompts(config: MeshConfig) -> list[str]:
+    """Prompts that the mesh's language model was not trained on; none where it has none. Raises ConfigError."""
+    folder = _folder_of(config, GENERATE)
+    if folder is None:
+        return []
+    from isochrone_llm.samples import Samples as Prompts
+
+    return list(Prompts.load(folder).prompts)
+
+
+def _folder_of(config: MeshConfig, route: str) -> Path | None:
+    """Where the model is that answers a route first; None where there is no such route."""
+    if route not in config.routes:
+        return None
+    return config.models / config.routes[route].lanes[0].rpartition("@")[0]
 
 
 def as_json(request: RankRequest) -> str:

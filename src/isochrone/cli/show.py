@@ -1,4 +1,4 @@
-"""The demo's acts, one after the other: models, mesh, one ranking, load, and the mesh left to the user."""
+"""The demo's acts, one after the other: models, mesh, one page, load, and the mesh left to the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import yaml
 from rich.markup import escape
@@ -19,26 +18,23 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from isochrone import ports
 from isochrone.cli import admin
-from isochrone.cli.demo_view import load_summary, ranking_table
-from isochrone.cli.load import Tally, capacity_per_s, offer
+from isochrone.cli.demo_view import beside, load_summary
+from isochrone.cli.load import Tally
+from isochrone.cli.mixed_load import CANDIDATES, MixedLoad
 from isochrone.cli.models import variants_made_here
+from isochrone.cli.product_page import RANK, page_legs, turn
 from isochrone.cli.screen import err, out
-from isochrone.cli.shop import RANK, Shop, as_json
+from isochrone.cli.shop import Shop, as_json, photos
+from isochrone.cli.show_page import show_page
 from isochrone.cli.signals import Signals, Stopped, handled
 from isochrone.cli.supervisor import Supervisor
 from isochrone.cli.waterfall import Waterfall
-from isochrone.client import Budget, Client
+from isochrone.client import Client
 from isochrone.config import MeshConfig
 from isochrone.errors import ConfigError
 from isochrone.stack import Stack, taken_addresses
 
-_T = TypeVar("_T")
-_BURST = 3
-_CANDIDATES = 100
-_TRIED_S, _AT_ONCE = 0.6, 8
-_MOST_PER_S = 400.0
-_ROOM = 0.25
-"""The part of the machine's capacity that the load takes: it runs on the same cores as the mesh."""
+_PAGE_S = 10.0
 _EXPLAINED = {"DeadlineExceeded", "Overloaded"}
 """Errors that only say that the machine has other things to do."""
 _INTERRUPTED = 130
@@ -90,67 +86,64 @@ class Show:
         _title("The mesh")
         await signals.unless_stopped(self._start(stack))
         out.print(f"  [green]up in {time.monotonic() - began_s:.1f} s[/]")
-        shop = Shop.open(self._config.models / self._route.lanes[0].rpartition("@")[0])
+        shop = Shop.of(self._config)
         async with Client(stack.target) as client:
-            _title(f"One ranking: {_CANDIDATES} candidates for a visitor, the best ten")
-            await signals.unless_stopped(self._rank(client, shop))
-            _title(f"Load: {self._seconds:g} s of pages that ask for {_BURST} rankings at a time")
-            tally = await signals.unless_stopped(self._load(client, shop))
-        worked = self._judge(tally)
+            _title("One product page, in one call")
+            await signals.unless_stopped(self._page(client, shop))
+            load = MixedLoad(client, self._config, shop, seconds=self._seconds, rate_per_s=self._rate_per_s)
+            _title(f"Load: {self._seconds:g} s of {load.told}")
+            await signals.unless_stopped(self._follow(load))
+        worked = self._judge(load)
         if self._stays:
             with contextlib.suppress(Stopped):
                 await signals.unless_stopped(self._stay(stack, shop))
         return 0 if worked else 1
 
-    def _judge(self, tally: Tally) -> bool:
+    def _judge(self, load: MixedLoad) -> bool:
         """Prints what came of the load. Whether the mesh worked: on however slow a machine, that is."""
         objective_ms, target = self._route.objective_ms, self._route.target
+        tally = load.rankings
         out.print(Padding(load_summary(tally, objective_ms=objective_ms, target=target), (0, 2)))
+        for name, (other, route) in load.others.items():
+            line = beside(name, other, objective_ms=self._config.routes[route].objective_ms)
+            out.print(Padding(line, (0, 2)))
         if tally.within(objective_ms) < target and self._load_before > 0.5 * _CORES:
             told = f"The machine was busy before: load average {self._load_before:.1f} on {_CORES} cores."
             out.print(f"  [dim]{told}[/]")
-        if tally.answered > tally.sent / 2 and tally.errors.keys() <= _EXPLAINED:
-            return True
-        err.print(f"[bold red]the demo failed:[/] {tally.answered} of {tally.sent} requests were answered")
-        return False
+        for tally in load.tallies:
+            if tally.answered <= tally.sent / 2 or not tally.errors.keys() <= _EXPLAINED:
+                told = f"{tally.answered} of {tally.sent} requests were answered"
+                err.print(f"[bold red]the demo failed:[/] {told}: {dict(tally.errors)}")
+                return False
+        return True
 
     async def _start(self, stack: Stack) -> None:
         with _waiting("starting"):
             await stack.start()
             await admin.wait_ready(stack.admin_url, timeout_s=20)
 
-    async def _rank(self, client: Client, shop: Shop) -> None:
-        request = shop.a_request(_CANDIDATES)
-        for _ in range(20):  # the first requests of a process pay for what the later ones share
-            ranking = await client.rank(request.user, request.item_ids, top_k=request.top_k)
+    async def _page(self, client: Client, shop: Shop) -> None:
+        """A visitor comes to a product: what they may like besides, what is on its photo, and a text about it."""
+        request = shop.a_request(CANDIDATES)
+        found = photos(self._config)
+        legs = page_legs(self._config.routes, ranking=request, image=found[0] if found else None)
+        for _ in range(10):  # the first requests of a process pay for what the later ones share
+            await turn(client, legs)
         out.print(f"  [dim]The visitor[/] {escape(shop.about(request))}", soft_wrap=True)
-        out.print(ranking_table(shop.titles(ranking.item_ids), ranking.scores))
-        if ranking.budget is not None:
-            out.print()
-            out.print(Padding(Waterfall(ranking.budget.report), (0, 2)))
+        page = await show_page(client, legs, shop.titles, timeout_s=_PAGE_S)
+        if (budget := page.ended["ranking"].budget) is not None:
+            out.print("\n  [dim]The ranking, stage by stage[/]")
+            out.print(Padding(Waterfall(budget.report), (0, 2)))
 
-    async def _load(self, client: Client, shop: Shop) -> Tally:
-        requests = shop.requests(_CANDIDATES)
-        tally = Tally()
-
-        async def send() -> Budget | None:
-            return (await client.call(RANK, next(requests))).budget
-
-        rate_per_s = self._rate_per_s
-        if rate_per_s is None:
-            room_per_s = await capacity_per_s(send, at_once=_AT_ONCE, seconds=_TRIED_S)
-            rate_per_s = max(1.0, min(_ROOM * room_per_s, _MOST_PER_S))
-        offering = asyncio.ensure_future(
-            offer(send, rate_per_s=rate_per_s, burst=_BURST, seconds=self._seconds, tally=tally)
-        )
+    async def _follow(self, load: MixedLoad) -> None:
+        """Shows how the load goes until it is over."""
+        offering, tally = asyncio.ensure_future(load.run()), load.rankings
         try:
-            await self._follow(offering, tally)
+            await self._follow_it(offering, tally)
         finally:
             offering.cancel()
-        return tally
 
-    async def _follow(self, offering: asyncio.Future[None], tally: Tally) -> None:
-        """Shows how the load goes until it is over."""
+    async def _follow_it(self, offering: asyncio.Future[None], tally: Tally) -> None:
         columns = (
             TextColumn("  "),
             BarColumn(30),
@@ -168,7 +161,7 @@ class Show:
     async def _stay(self, stack: Stack, shop: Shop) -> None:
         """Until Ctrl-C, with what there is to try."""
         request = self._config.models.parent / "request.json"
-        request.write_text(as_json(shop.a_request(_CANDIDATES)), encoding="utf-8")
+        request.write_text(as_json(shop.a_request(CANDIDATES)), encoding="utf-8")
         command = _command()
         _title("It stays up until Ctrl-C. In another terminal:")
         target = "" if stack.target == "127.0.0.1:50051" else f" --target {stack.target}"
@@ -176,6 +169,7 @@ class Show:
         for line in (
             f"{command} status{admin_option}",
             f"{command} call Recsys/Rank --json @{request} --budget{target}",
+            f"{command} page {self._path} --image PHOTO.jpg --user 17{target}",
             f"curl -s {stack.admin_url}/metrics",
             *(f"kill -9 {node.pid}   # and look at status again" for node in stack.nodes[:1]),
         ):

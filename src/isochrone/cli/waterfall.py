@@ -65,7 +65,7 @@ class Waterfall:
         yield _headline(report)
         for bar in stages:
             yield _line(bar, axis_us, width, report.objective_us, COLOURS.get(bar.name, "white"), options.ascii_only)
-        left_us = report.objective_us - report.total_us
+        left_us = 0 if report.chunks else report.objective_us - report.total_us
         if left_us > 0:
             spare = Bar("to spare", report.total_us, left_us)
             yield _line(spare, axis_us, width, report.objective_us, "bright_black", options.ascii_only, faint=True)
@@ -101,6 +101,14 @@ def _drawn(cells: float, ascii_only: bool, faint: bool) -> str:
 
 def _headline(report: BudgetReport) -> Text:
     verdict = ("missed", "bold red") if report.missed else ("in time", "bold green")
+    if report.chunks:
+        return Text.assemble(
+            f"first of {report.chunks} chunks after ",
+            (f"{report.first_us / 1e3:.2f} ms", "bold"),
+            f" of {report.objective_us / 1e3:g} ms  ",
+            verdict,
+            (f"  ({report.total_us / 1e3:.2f} ms in all, deadline {report.deadline_us / 1e3:g} ms)", "dim"),
+        )
     return Text.assemble(
         (f"{report.total_us / 1e3:.2f} ms", "bold"),
         f" of {report.objective_us / 1e3:g} ms  ",
