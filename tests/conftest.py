@@ -1,4 +1,4 @@
-"""What tests of a whole mesh share: a mesh of processes, a Redis, and a look for what they leave behind."""
+"""What tests share: a mesh of processes, a Redis, a look for what they leave behind, and small real models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parent))  # for `harness`
 from harness import Mesh, RedisServer, start_mesh
 
 StartMesh = Callable[..., Awaitable[Mesh]]
+_NO_MODELS = "what builds models isn't installed"
 _LOGS = pytest.StashKey[Path]()
 
 
@@ -50,6 +51,37 @@ async def mesh(tmp_path: Path, logs: Path) -> AsyncIterator[StartMesh]:
     yield start
     for one in started:
         await one.close()
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny models are built, each when a test first asks for it."""
+    return tmp_path_factory.mktemp("tiny") / "models"
+
+
+@pytest.fixture(scope="session")
+def tiny_ranker(models_folder: Path) -> Path:
+    """The folder of a poor ranker, built in a second. Not to be changed."""
+    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_ranker(models_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_eye(models_folder: Path) -> Path:
+    """The folder of a poor eye, built in two seconds. Not to be changed."""
+    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_eye(models_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_blurb(models_folder: Path) -> Path:
+    """The folder of a poor writer, built in some seconds. Not to be changed."""
+    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_blurb(models_folder))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(models_folder: Path, tiny_ranker: Path, tiny_eye: Path, tiny_blurb: Path) -> Path:
+    """What a mesh's `models` may name: a folder with all three. Not to be changed."""
+    assert {tiny_ranker.parent, tiny_eye.parent, tiny_blurb.parent} == {models_folder}
+    return models_folder
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import re
 from collections.abc import Callable
@@ -92,19 +91,6 @@ async def test_requests_past_the_size_limit(mesh: StartMesh) -> None:
     await running.at_rest()
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models with a ranker that learnt a tiny world: poor, and built in a second."""
-    build = pytest.importorskip("isochrone_recsys.build", reason="the recsys service isn't installed")
-    recipe = pytest.importorskip("isochrone_recsys.build.recipe")
-    console = pytest.importorskip("rich.console").Console(file=io.StringIO())
-    folder = tmp_path_factory.mktemp("models")
-    any_will_do = recipe.Bar(oracle_lift=-9, over_popularity=-9)
-    sizes = {"items": 600, "past_visits": 400, "train_visits": 600, "held_out_visits": 100, "sample_visitors": 50}
-    build.build_ranker(folder / recipe.VARIANT, recipe=recipe.Recipe(**sizes, bar=any_will_do), console=console)
-    return folder
-
-
 Change = Callable[[RankRequest], object]
 WRONG: list[tuple[str, Change, str]] = [
     ("too few features", lambda r: r.user.dense.pop(), "user.dense"),
@@ -120,12 +106,12 @@ WRONG: list[tuple[str, Change, str]] = [
 
 
 async def test_wrong_rank_requests_name_the_field_and_harm_nobody(
-    mesh: StartMesh, redis: RedisServer, models: Path
+    mesh: StartMesh, redis: RedisServer, tiny_ranker: Path
 ) -> None:
     """Each kind of mistake, sent among requests that are right: those are ranked as they would be alone."""
-    catalogue = pytest.importorskip("isochrone_recsys.catalogue").Catalogue.load(models / "ranker.fp32")
+    catalogue = pytest.importorskip("isochrone_recsys.catalogue").Catalogue.load(tiny_ranker)
     instead = {
-        "models": str(models),
+        "models": str(tiny_ranker.parent),
         "routes": {RANK: {"objective_ms": 500, "deadline_ms": 2000, "lanes": ["ranker.fp32@cpu"]}},
         "nodes": {"recsys": {"service": "recsys"}},
     }

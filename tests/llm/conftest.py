@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from rich.console import Console
 
-from isochrone_llm.build import build_blurb
-from isochrone_llm.build.recipe import VARIANT, Bar, Recipe
+from harness.tiny import BLURB
+from isochrone_llm.build.recipe import Recipe
 from isochrone_llm.engine import Limits
 from isochrone_llm.folder import LlamaFolder
 from isochrone_llm.samples import Samples
@@ -25,35 +23,19 @@ settings.register_profile(
 )
 settings.load_profile("llm")
 
-TINY = Recipe(
-    vocabulary=600,
-    hidden=64,
-    feed_forward=128,
-    layers=2,
-    context=128,
-    texts=2800,
-    batch_texts=16,
-    learning_rate=6e-3,
-    held_out=32,
-    samples=24,
-    bar=Bar(right=0.0),
-)
-
 MakeEngine = Callable[..., TorchEngine]
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """A recipe that takes seconds and makes a poor writer."""
-    return TINY
+    return BLURB
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tiny_blurb: Path) -> Path:
     """The folder of a model built by the tiny recipe. Not to be changed."""
-    directory = tmp_path_factory.mktemp("models") / VARIANT
-    build_blurb(directory, recipe=TINY, console=Console(file=io.StringIO()))
-    return directory
+    return tiny_blurb
 
 
 @pytest.fixture(scope="session")

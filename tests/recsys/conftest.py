@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from harness.tiny import RANKER
 from isochrone.v1.recsys_pb2 import RankRequest, User
-from isochrone_recsys.build import build_ranker
-from isochrone_recsys.build.recipe import VARIANT, Bar, Recipe
+from isochrone_recsys.build.recipe import Recipe
 from isochrone_recsys.catalogue import Catalogue
 from isochrone_recsys.model import Ranker
-
-TINY = Recipe(
-    items=600,
-    past_visits=400,
-    train_visits=600,
-    held_out_visits=100,
-    sample_visitors=50,
-    bar=Bar(oracle_lift=-9, over_popularity=-9),
-)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """A recipe that takes a second and makes a poor ranker."""
-    return TINY
+    return RANKER
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tiny_ranker: Path) -> Path:
     """The folder of a ranker built by the tiny recipe. Not to be changed."""
-    directory = tmp_path_factory.mktemp("models") / VARIANT
-    build_ranker(directory, recipe=TINY, console=Console(file=io.StringIO()))
-    return directory
+    return tiny_ranker
 
 
 @pytest.fixture(scope="session")

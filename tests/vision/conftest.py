@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from isochrone_vision.build import build_eye
-from isochrone_vision.build.recipe import VARIANT, Bar, Recipe
+from harness.tiny import EYE
+from isochrone_vision.build.recipe import Recipe
 from isochrone_vision.model import Eye
 from isochrone_vision.samples import Samples
-
-TINY = Recipe(
-    train_photos=240,
-    held_out_photos=48,
-    gallery_photos=48,
-    passes=1,
-    sample_photos=24,
-    bar=Bar(accuracy=0, neighbours_alike=0),
-)
 
 
 @pytest.fixture(scope="session")
 def tiny() -> Recipe:
     """A recipe that takes two seconds and makes a poor eye."""
-    return TINY
+    return EYE
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tiny_eye: Path) -> Path:
     """The folder of an eye built by the tiny recipe. Not to be changed."""
-    directory = tmp_path_factory.mktemp("models") / VARIANT
-    build_eye(directory, recipe=TINY, console=Console(file=io.StringIO()))
-    return directory
+    return tiny_eye
 
 
 @pytest.fixture(scope="session")
