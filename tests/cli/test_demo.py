@@ -74,25 +74,45 @@ def test_bars_are_drawn_to_an_eighth() -> None:
     assert (bar(0, 8), bar(1e-9, 8), bar(0.5, 8), bar(9 / 64, 8), bar(2, 8)) == ("", "▏", "████", "█▏", "████████")
 
 
+def a_mesh(folder: Path, models: Path, *, listen: str = "127.0.0.1:0") -> Path:
+    """A file like the shop's, with other models and addresses."""
+    mesh = (ROOT / "deploy" / "mesh.yaml").read_text()
+    mesh = mesh.replace("127.0.0.1:50051", listen).replace("127.0.0.1:8080", "127.0.0.1:0")
+    path = folder / "mesh.yaml"
+    path.write_text(f"models: {models}\n{mesh}")
+    return path
+
+
+def run_demo(folder: Path, path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "isochrone.cli", "demo", str(path), "--seconds", "1", *options]
+    # Torch leaves a folder behind wherever it is imported; that one is not ours to tidy.
+    environment = {**os.environ, "CI": "true", "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
 @pytest.mark.processes
-@pytest.mark.timeout(500)
-def test_the_demo_works_and_leaves_by_itself(tmp_path: Path) -> None:
-    """Elsewhere than in a terminal; with the usual port taken it takes another, and says so. Builds a missing model."""
-    pytest.importorskip("torch")
+def test_the_demo_works_and_leaves_by_itself(tmp_path: Path, tiny_models: Path) -> None:
+    """Elsewhere than in a terminal; with the usual port taken it takes another, and says so."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        mesh = (ROOT / "deploy" / "mesh.yaml").read_text()
-        mesh = mesh.replace("127.0.0.1:50051", f"127.0.0.1:{port}").replace("127.0.0.1:8080", "127.0.0.1:0")
-        path = tmp_path / "mesh.yaml"
-        path.write_text(f"models: {ROOT / '.isochrone' / 'models'}\n{mesh}")
-        command = [sys.executable, "-m", "isochrone.cli", "demo", str(path), "--seconds", "1"]
-        # Torch leaves a folder behind wherever it is imported; that one is not ours to tidy.
-        environment = {**os.environ, "CI": "true", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "torch")}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        path = a_mesh(tmp_path, tiny_models, listen=f"127.0.0.1:{port}")
+        done = run_demo(tmp_path, path, "--no-build")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"127.0.0.1:{port} is in use, so router.listen is 127.0.0.1:" in done.stdout
-    for words in ("One product page", "lately looked at", "compute", "within 15 ms", "recsys-1", "batches"):
+    for words in ("One product page", "lately looked at", "labels", "embedding", "text", "chunks", "compute"):
+        assert words in done.stdout
+    for words in ("within 15 ms", "recsys-1", "batches", "photos", "texts"):
         assert words in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.processes
+def test_a_model_that_cannot_be_built_ends_the_demo(tmp_path: Path) -> None:
+    """Before anything is started, with the builder's own words."""
+    path = a_mesh(tmp_path, Path("/proc/nowhere"))
+    done = run_demo(tmp_path, path)
+    assert done.returncode not in (0, 1)
+    assert "/proc/nowhere" in done.stderr
+    assert "is ready" not in done.stdout

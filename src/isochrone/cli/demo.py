@@ -24,6 +24,7 @@ def demo(
     rate: Annotated[
         float | None, typer.Option(min=1, help="Rankings a second; a fifth of what there is room for.")
     ] = None,
+    build: Annotated[bool, typer.Option(help="Build models that are missing or out of date first.")] = True,
 ) -> None:
     """See the mesh at work: build the models, start everything, ask for a product page, load it, read where time went.
 
@@ -37,5 +38,6 @@ def demo(
     path = mesh_file(config)
     stays = out.is_terminal and not os.environ.get("CI")
     show = Show(load_config(path), path, seconds=seconds, rate_per_s=rate, stays=stays)
-    show.build_models()
+    if build:
+        show.build_models()
     raise typer.Exit(uvloop.run(show.run()))

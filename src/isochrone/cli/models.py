@@ -50,7 +50,11 @@ def build(
             err.print(f"[green]✓[/] {variant} is current in {folder}", soft_wrap=True)
             continue
         err.print(f"Building {variant} in {folder}", soft_wrap=True)
-        report = build.BUILDS[variant](folder, console=err)
+        try:
+            models.mkdir(parents=True, exist_ok=True)  # before a minute of training is spent
+            report = build.BUILDS[variant](folder, console=err)
+        except OSError as error:
+            raise ConfigError(f"{error.filename or folder}: {error.strerror or error}") from error
         size = f"{report.size_bytes / 2**20:.1f} MB"
         err.print(f"[green]✓[/] {variant} built in {report.seconds:.0f} s, {size}", soft_wrap=True)
 
