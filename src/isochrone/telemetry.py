@@ -93,7 +93,8 @@ class RouteStats:
         self._asked[0] += 1
         if report is None:
             return
-        self._now.observe(report.total_us / 1e6)
+        # Of an answer that streams, what its objective is for: the first chunk.
+        self._now.observe((report.first_us or report.total_us) / 1e6)
         for stage, spent_us in enumerate(report.stage_us):
             self.stage_us[stage] += spent_us
         self.attempts[report.attempts] += 1
