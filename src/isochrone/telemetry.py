@@ -154,7 +154,9 @@ class Instrument:
 
 REQUESTS = Instrument("isochrone_requests", "Requests answered, by gRPC code", ("route", "code"))
 MET = Instrument("isochrone_objectives_met", "Requests answered OK within the objective", ("route",))
-DURATION = Instrument("isochrone_request_duration_seconds", "From received to answered", ("route",))
+DURATION = Instrument(
+    "isochrone_request_duration_seconds", "From received to answered; to the first chunk, where it streams", ("route",)
+)
 STAGE = Instrument("isochrone_stage_seconds", "Time that requests spent in a stage, added up", ("route", "stage"))
 ATTEMPTS = Instrument("isochrone_requests_by_attempts", "Requests by how often they were sent", ("route", "attempts"))
 BATCH_JOBS = Instrument("isochrone_batch_jobs", "Requests that shared an answer's batch", ("route",))
