@@ -15,13 +15,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from isochrone.building.making import BuildFailed
+from isochrone.building.manifest import MANIFEST
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
 from isochrone.errors import ConfigError
-from isochrone.publish import published
 from isochrone_llm.build import BUILDS, build_blurb, is_current
-from isochrone_llm.build.evaluation import BuildFailed
 from isochrone_llm.build.recipe import Bar, Recipe
-from isochrone_llm.build.train import repeatable
-from isochrone_llm.manifest import CONFIG, GENERATION, MANIFEST, SAMPLES, TOKENIZER, WEIGHTS, Manifest
+from isochrone_llm.manifest import CONFIG, GENERATION, SAMPLES, TOKENIZER, WEIGHTS, Manifest
 from isochrone_llm.samples import Samples, sample_requests
 
 LEAST = Recipe(
@@ -63,8 +64,8 @@ def test_build_says_how_good_the_model_is(tmp_path: Path) -> None:
     """On the console and in the manifest."""
     out = io.StringIO()
     report = build_blurb(tmp_path / "blurb.fp32", recipe=LEAST, console=Console(file=out, width=200))
-    assert f"held-out blurbs: {report.evaluation.parsed:.1%} parse" in out.getvalue()
-    assert Manifest.read(tmp_path / "blurb.fp32").metrics["right"] == report.evaluation.right
+    assert f"held-out blurbs: {report.metrics['parsed']:.1%} parse" in out.getvalue()
+    assert Manifest.read(tmp_path / "blurb.fp32").metrics["right"] == report.metrics["right"]
 
 
 def test_tiny_model_has_learnt_something(built: Path) -> None:

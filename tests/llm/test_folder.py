@@ -13,9 +13,10 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
+from isochrone.building.manifest import MANIFEST
 from isochrone.errors import ConfigError
 from isochrone_llm.folder import DEFAULT_MAX_TOKENS, LlamaFolder
-from isochrone_llm.manifest import CONFIG, GENERATION, INDEX, MANIFEST, SAMPLES, TOKENIZER, WEIGHTS, Manifest
+from isochrone_llm.manifest import CONFIG, GENERATION, INDEX, SAMPLES, TOKENIZER, WEIGHTS, Manifest
 
 
 @pytest.fixture

@@ -16,14 +16,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from isochrone.publish import published
+from isochrone.building.making import BuildFailed
+from isochrone.building.manifest import MANIFEST
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
 from isochrone_recsys.build import BUILDS, build_ranker, is_current
-from isochrone_recsys.build.evaluation import BuildFailed
 from isochrone_recsys.build.graph import to_onnx
 from isochrone_recsys.build.recipe import Bar, Recipe
-from isochrone_recsys.build.train import repeatable, train
+from isochrone_recsys.build.train import train
 from isochrone_recsys.build.world import generate_world
-from isochrone_recsys.manifest import CATALOGUE, MANIFEST, MODEL, SAMPLES, Manifest
+from isochrone_recsys.manifest import CATALOGUE, MODEL, SAMPLES, Manifest
 
 
 def console() -> Console:
@@ -56,8 +58,10 @@ def test_build_says_how_good_the_model_is(tiny: Recipe, tmp_path: Path) -> None:
     """Beside the oracle and popularity, on the console and in the manifest."""
     out = io.StringIO()
     report = build_ranker(tmp_path / "ranker.fp32", recipe=tiny, console=Console(file=out, width=200))
-    assert f"held-out AUC {report.evaluation.model:.4f}; the oracle's {report.evaluation.oracle:.4f}" in out.getvalue()
-    assert Manifest.read(tmp_path / "ranker.fp32").metrics["auc"] == report.evaluation.model
+    assert (
+        f"held-out AUC {report.metrics['auc']:.4f}; the oracle's {report.metrics['oracle_auc']:.4f}" in out.getvalue()
+    )
+    assert Manifest.read(tmp_path / "ranker.fp32").metrics["auc"] == report.metrics["auc"]
 
 
 def test_poor_model_is_not_published(tiny: Recipe, tmp_path: Path) -> None:

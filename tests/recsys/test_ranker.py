@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isochrone.building.manifest import MANIFEST
 from isochrone.errors import ConfigError
 from isochrone.model import Model
 from isochrone.v1.recsys_pb2 import RankRequest, RankResponse
-from isochrone_recsys.manifest import CATALOGUE, MANIFEST, MODEL
+from isochrone_recsys.manifest import CATALOGUE, MODEL
 from isochrone_recsys.model import RANK, Ranker
 from isochrone_recsys.query import Query
 from isochrone_recsys.samples import sample_requests

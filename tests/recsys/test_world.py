@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from isochrone_recsys.build.evaluation import BuildFailed, Evaluation, auc
+from isochrone.building.making import BuildFailed
+from isochrone_recsys.build.evaluation import Evaluation, auc
 from isochrone_recsys.build.recipe import Bar, Recipe
 from isochrone_recsys.build.visits import USER_CARDINALITIES, Visits
 from isochrone_recsys.build.world import World, generate_world, visits_in

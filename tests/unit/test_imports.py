@@ -13,7 +13,7 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline keys ports sockets incidents publish methods",
+    "errors deadline keys ports sockets incidents building methods",
     "config latency model batching lane registry broker status ledger telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
     "rpc link starting stream_edge",
@@ -32,7 +32,7 @@ EDGES = (
     "isochrone.node.node",
     "isochrone_router.router",
 )
-BUILDS = ("isochrone_recsys.build", "isochrone_vision.build", "isochrone_llm.build")
+BUILDS = ("isochrone.building", "isochrone_recsys.build", "isochrone_vision.build", "isochrone_llm.build")
 TEXT_MODELS = ("folder", "kv_cache", "llama", "runner", "sampler", "step_loop", "torch_engine")
 MAY_IMPORT = {
     "redis": ("isochrone.resp", "isochrone.redis_registry"),

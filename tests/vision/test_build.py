@@ -16,15 +16,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from isochrone.publish import published
+from isochrone.building.making import BuildFailed
+from isochrone.building.manifest import MANIFEST
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
 from isochrone_vision.build import BUILDS, build_eye, is_current
-from isochrone_vision.build.evaluation import BuildFailed, Evaluation, neighbours_alike
+from isochrone_vision.build.evaluation import Evaluation, neighbours_alike
 from isochrone_vision.build.graph import to_onnx
 from isochrone_vision.build.network import Network
 from isochrone_vision.build.recipe import Bar, Recipe
 from isochrone_vision.build.scene import LABELS, take_photos
-from isochrone_vision.build.train import look, repeatable, train
-from isochrone_vision.manifest import MANIFEST, MODEL, SAMPLES, Manifest
+from isochrone_vision.build.train import look, train
+from isochrone_vision.manifest import MODEL, SAMPLES, Manifest
 
 
 def console() -> Console:
@@ -57,11 +60,11 @@ def test_build_says_how_good_the_model_is(tiny: Recipe, tmp_path: Path) -> None:
     """On the console and in the manifest."""
     out = io.StringIO()
     report = build_eye(tmp_path / "eye.fp32", recipe=tiny, console=Console(file=out, width=200))
-    assert f"{report.evaluation.accuracy:.1%} are named rightly" in out.getvalue()
-    assert f"{report.evaluation.neighbours_alike:.1%} have a nearest neighbour of their kind" in out.getvalue()
+    assert f"{report.metrics['accuracy']:.1%} are named rightly" in out.getvalue()
+    assert f"{report.metrics['neighbours_alike']:.1%} have a nearest neighbour of their kind" in out.getvalue()
     assert Manifest.read(tmp_path / "eye.fp32").metrics == {
-        "accuracy": report.evaluation.accuracy,
-        "neighbours_alike": report.evaluation.neighbours_alike,
+        "accuracy": report.metrics["accuracy"],
+        "neighbours_alike": report.metrics["neighbours_alike"],
     }
 
 

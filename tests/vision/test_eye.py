@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isochrone.building.manifest import MANIFEST
 from isochrone.errors import ConfigError, InvalidRequest
 from isochrone.model import Model
 from isochrone.v1.vision_pb2 import ClassifyRequest, ClassifyResponse, EmbedRequest, EmbedResponse
 from isochrone_vision.build.scene import LABELS
 from isochrone_vision.look import CLASSIFY, EMBED, Look
-from isochrone_vision.manifest import MANIFEST, MODEL
+from isochrone_vision.manifest import MODEL
 from isochrone_vision.model import Eye, Impression
 from isochrone_vision.samples import Samples
 

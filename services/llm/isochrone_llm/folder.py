@@ -12,11 +12,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from isochrone.building.manifest import MANIFEST
 from isochrone.errors import ConfigError
 from isochrone_llm.codec import Codec
 from isochrone_llm.llama import Llama
 from isochrone_llm.llama_config import LlamaConfig
-from isochrone_llm.manifest import CONFIG, GENERATION, INDEX, MANIFEST, TOKENIZER, WEIGHTS, Manifest
+from isochrone_llm.manifest import CONFIG, GENERATION, INDEX, TOKENIZER, WEIGHTS, Manifest
 
 DEFAULT_MAX_TOKENS = 128
 """Where the directory doesn't say."""

@@ -1,21 +1,15 @@
-"""What a built model's folder says of itself: its variant, its shapes, how good it is, and its files' checksums."""
+"""What a built ranker's folder has, and what it says of itself besides what all models' folders do."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-from isochrone.errors import ConfigError
+from isochrone.building.manifest import Manifest as AnyManifest
 
-MANIFEST = "manifest.json"
 MODEL = "ranker.onnx"
 CATALOGUE = "catalogue.npz"
 SAMPLES = "samples.npz"
-FORMAT = 1
-"""Raised when a reader of an older manifest would misunderstand a newer one, or the other way round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,60 +27,15 @@ class Shapes:
     """The cardinality of each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The contents of a model folder's manifest.json."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(AnyManifest):
+    """Of a ranker. Its metrics are held-out AUCs: its own, the oracle's and popularity's."""
 
-    variant: str
-    """Model and variant, "ranker.fp32"."""
-    fingerprint: str
-    """Of everything the build depended on: two builds with the same one are the same build."""
-    seed: int
     shapes: Shapes
-    metrics: Mapping[str, float]
-    """Held-out AUC of the model, of the oracle and of popularity."""
-    versions: Mapping[str, str]
-    """Of the packages that the build ran with."""
-    sha256: Mapping[str, str]
-    """Of each of the folder's other files, by name."""
 
     @classmethod
-    def read(cls, directory: Path) -> Manifest:
-        """The manifest of the model in `directory`. Raises ConfigError where there is none that can be used."""
-        path = directory / MANIFEST
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content.pop("format") != FORMAT:
-                raise ConfigError(f"{path}: written by another version: run `isochrone models build`")
-            shapes = content.pop("shapes")
-            for key in ("user_categories", "item_categories"):
-                shapes[key] = tuple(shapes[key])
-            return cls(shapes=Shapes(**shapes), **content)
-        except OSError as error:
-            raise ConfigError(
-                f"{path}: {error.strerror or error}: no model is built there: run `isochrone models build`"
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path}: not a manifest: run `isochrone models build`") from error
-
-    def write(self, directory: Path) -> None:
-        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=2, sort_keys=True)
-        (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-    def read_file(self, directory: Path, name: str) -> bytes:
-        """The bytes of one of the folder's files, which are those that were built. Raises ConfigError."""
-        path = directory / name
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror or error}: run `isochrone models build`") from error
-        if sha256(content) != self.sha256.get(name):
-            raise ConfigError(
-                f"{path}: its SHA-256 isn't that of the file that was built: run `isochrone models build`"
-            )
-        return content
-
-
-def sha256(content: bytes) -> str:
-    """In hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
+    def typed(cls, content: dict[str, Any]) -> dict[str, Any]:
+        shapes = content["shapes"]
+        for key in ("user_categories", "item_categories"):
+            shapes[key] = tuple(shapes[key])
+        return content | {"shapes": Shapes(**shapes)}

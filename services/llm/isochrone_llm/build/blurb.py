@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
@@ -15,38 +13,28 @@ import safetensors.torch
 import tokenizers
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isochrone.publish import published
+from isochrone.building.making import BuildReport, progress
+from isochrone.building.manifest import checksums
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
 from isochrone_llm.build.corpus import write_corpus
 from isochrone_llm.build.evaluation import Evaluation, evaluate
 from isochrone_llm.build.recipe import VARIANT, Recipe
 from isochrone_llm.build.tokenizer import BEGIN, END, PAD, train_tokenizer
-from isochrone_llm.build.train import repeatable, train
+from isochrone_llm.build.train import train
 from isochrone_llm.codec import Codec
 from isochrone_llm.llama import Llama
-from isochrone_llm.manifest import CONFIG, GENERATION, SAMPLES, TOKENIZER, WEIGHTS, Manifest, Shapes, sha256
+from isochrone_llm.manifest import CONFIG, GENERATION, SAMPLES, TOKENIZER, WEIGHTS, Manifest, Shapes
 from isochrone_llm.samples import Samples
 
 _DEFAULT_MAX_TOKENS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What came of a build."""
-
-    directory: Path
-    variant: str
-    evaluation: Evaluation
-    seconds: float
-    size_bytes: int
-    """Of all files."""
-
-
 def build_blurb(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport:
     """Builds the recipe's model and puts it at `out_dir`. Raises BuildFailed, leaving what was there."""
     start = time.monotonic()
-    with _progress(console) as step, repeatable(seed=recipe.seed):
+    with progress(console) as step, repeatable(seed=recipe.seed):
         corpus = write_corpus(recipe)
         tokenizer = train_tokenizer(corpus.texts(), vocabulary=recipe.vocabulary)
         codec = Codec(tokenizer)
@@ -62,7 +50,7 @@ def build_blurb(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildRepo
     return BuildReport(
         directory=out_dir,
         variant=VARIANT,
-        evaluation=evaluation,
+        metrics=evaluation.metrics,
         seconds=time.monotonic() - start,
         size_bytes=size_bytes,
     )
@@ -102,28 +90,13 @@ def _sign(folder: Path, recipe: Recipe, model: Llama, evaluation: Evaluation) ->
             vocabulary=model.config.vocab_size,
             context=model.config.max_position_embeddings,
         ),
-        metrics={"parsed": evaluation.parsed, "right": evaluation.right},
+        metrics=evaluation.metrics,
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "tokenizers": tokenizers.__version__,
             "safetensors": safetensors.__version__,
         },
-        sha256={
-            name: sha256((folder / name).read_bytes()) for name in (CONFIG, GENERATION, WEIGHTS, TOKENIZER, SAMPLES)
-        },
+        sha256=checksums(folder, (CONFIG, GENERATION, WEIGHTS, TOKENIZER, SAMPLES)),
     ).write(folder)
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], object]]]:
-    """Shows bars: a call with a description and the texts to come adds one, and returns what advances it."""
-    columns = (TextColumn("  {task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-
-        def step(description: str, total: int) -> Callable[[int], object]:
-            task = progress.add_task(description, total=total)
-            return lambda texts: progress.advance(task, texts)
-
-        yield step

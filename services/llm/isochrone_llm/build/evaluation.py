@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from isochrone.errors import ConfigError
+from isochrone.building.making import BuildFailed
 from isochrone_llm.build.grammar import parse_blurb
 from isochrone_llm.build.product import Product
 from isochrone_llm.build.recipe import Bar
@@ -19,12 +19,6 @@ _MAX_TOKENS = 80
 """Longer than any blurb of the grammar."""
 
 
-class BuildFailed(ConfigError):
-    """A model came out worse than its bar. Nothing was published."""
-
-    reason = "BUILD_FAILED"
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Of the greedy blurbs of held-out prompts, parts of 1."""
@@ -33,6 +27,11 @@ class Evaluation:
     """Are sentences of the grammar that agree with each other."""
     right: float
     """And state what their prompts do, no more and no less."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As the manifest has them."""
+        return {"parsed": self.parsed, "right": self.right}
 
     def check(self, bar: Bar) -> None:
         """Raises BuildFailed where the model is below the bar."""

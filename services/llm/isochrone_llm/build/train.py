@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,23 +24,6 @@ _SORTED_BATCHES = 16
 """Texts of this many batches are sorted by length before they are cut into batches: less padding, still random."""
 _IGNORED = -100
 """Where there is nothing to learn; cross_entropy's own number for it."""
-
-
-@contextmanager
-def repeatable(*, seed: int) -> Iterator[None]:
-    """Inside, torch gives the same numbers every time; after, it is as it was.
-
-    One thread: sums don't depend on how they were split, and on a busy machine two that wait for each other at
-    every layer are slower than one.
-    """
-    was_threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(was_threads)
 
 
 def train(

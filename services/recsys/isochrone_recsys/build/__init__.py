@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from isochrone.errors import ConfigError
+from isochrone.building.making import Build, BuildReport, needing
+from isochrone.building.manifest import is_built
 from isochrone_recsys.build.recipe import VARIANT, Recipe
 from isochrone_recsys.manifest import Manifest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from isochrone_recsys.build.ranker import BuildReport
-
-__all__ = ["BUILDS", "RANKER", "Build", "build_ranker", "is_current"]
+__all__ = ["BUILDS", "RANKER", "build_ranker", "is_current"]
 
 RANKER = Recipe()
 """The ranker that is served: the full world, and the bar it must reach."""
-_NEEDED = {"torch", "onnx", "onnxruntime", "numpy", "rich"}
-
-
-class Build(Protocol):
-    """Builds one variant into a folder of its own, which it replaces whole or not at all."""
-
-    def __call__(self, out_dir: Path, *, console: Console | None = None) -> BuildReport:
-        """Raises BuildFailed where the model is below its bar, ConfigError where a package is missing."""
+_NEEDED = frozenset({"torch", "onnx", "onnxruntime", "numpy", "rich"})
 
 
 def build_ranker(out_dir: Path, *, recipe: Recipe = RANKER, console: Console | None = None) -> BuildReport:
@@ -34,25 +26,16 @@ def build_ranker(out_dir: Path, *, recipe: Recipe = RANKER, console: Console | N
 
     Raises BuildFailed where the model is below the recipe's bar, ConfigError where a package is missing.
     """
-    try:
+    with needing("recsys", _NEEDED):
         from rich.console import Console
 
         from isochrone_recsys.build import ranker
-    except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
-            raise
-        raise ConfigError(f"building a model needs {error.name}: pip install 'isochrone[build,recsys]'") from error
     return ranker.build_ranker(out_dir, recipe=recipe, console=console or Console(stderr=True))
 
 
 def is_current(directory: Path, *, recipe: Recipe = RANKER) -> bool:
     """Whether `directory` holds what building the recipe now would make. Quick: reads no model, imports no torch."""
-    try:
-        manifest = Manifest.read(directory)
-    except ConfigError:
-        return False
-    present = all((directory / name).is_file() for name in manifest.sha256)
-    return present and manifest.fingerprint == recipe.fingerprint()
+    return is_built(directory, Manifest, fingerprint=recipe.fingerprint())
 
 
 BUILDS: Mapping[str, Build] = {VARIANT: build_ranker}

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isochrone.errors import ConfigError
+from isochrone.building.making import BuildFailed
 from isochrone_recsys.build.recipe import Bar
-
-
-class BuildFailed(ConfigError):
-    """A model came out worse than its bar, or its ONNX graph other than the model. Nothing was published."""
-
-    reason = "BUILD_FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +25,16 @@ class Evaluation:
     def oracle_lift(self) -> float:
         """The part of the oracle's advantage over chance that the model has."""
         return (self.model - 0.5) / (self.oracle - 0.5)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As the manifest has them."""
+        return {
+            "auc": self.model,
+            "oracle_auc": self.oracle,
+            "popularity_auc": self.popularity,
+            "oracle_lift": self.oracle_lift,
+        }
 
     def check(self, bar: Bar) -> None:
         """Raises BuildFailed where the model is below the bar."""

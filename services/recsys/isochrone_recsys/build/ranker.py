@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +11,19 @@ import onnx
 import onnxruntime
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isochrone.publish import published
+from isochrone.building.making import BuildFailed, BuildReport, progress
+from isochrone.building.manifest import checksums
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
 from isochrone_recsys.build.dlrm import DLRM
-from isochrone_recsys.build.evaluation import BuildFailed, Evaluation, auc
+from isochrone_recsys.build.evaluation import Evaluation, auc
 from isochrone_recsys.build.graph import to_onnx
 from isochrone_recsys.build.recipe import VARIANT, Recipe
-from isochrone_recsys.build.train import predict, repeatable, train
+from isochrone_recsys.build.train import predict, train
 from isochrone_recsys.build.world import World, generate_world, visits_in
 from isochrone_recsys.catalogue import Catalogue
-from isochrone_recsys.manifest import CATALOGUE, MODEL, SAMPLES, Manifest, sha256
+from isochrone_recsys.manifest import CATALOGUE, MODEL, SAMPLES, Manifest
 from isochrone_recsys.model import feed
 from isochrone_recsys.query import Query
 from isochrone_recsys.samples import Samples
@@ -34,22 +33,10 @@ _TOLERANCE = 1e-5
 _COMPARED_VISITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What came of a build."""
-
-    directory: Path
-    variant: str
-    evaluation: Evaluation
-    seconds: float
-    size_bytes: int
-    """Of all files."""
-
-
 def build_ranker(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport:
     """Builds the recipe's ranker and puts it at `out_dir`. Raises BuildFailed, leaving what was there."""
     start = time.monotonic()
-    with _progress(console) as step, repeatable(seed=recipe.seed):
+    with progress(console) as step, repeatable(seed=recipe.seed):
         world = generate_world(recipe, advance=step("Generating visits", visits_in(recipe)))
         model = train(world, recipe, advance=step("Training", recipe.train_visits))
         evaluation = Evaluation(
@@ -69,7 +56,7 @@ def build_ranker(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildRep
     return BuildReport(
         directory=out_dir,
         variant=VARIANT,
-        evaluation=evaluation,
+        metrics=evaluation.metrics,
         seconds=time.monotonic() - start,
         size_bytes=size_bytes,
     )
@@ -121,12 +108,7 @@ def _sign(folder: Path, recipe: Recipe, world: World, evaluation: Evaluation) ->
         fingerprint=recipe.fingerprint(),
         seed=recipe.seed,
         shapes=world.shapes,
-        metrics={
-            "auc": evaluation.model,
-            "oracle_auc": evaluation.oracle,
-            "popularity_auc": evaluation.popularity,
-            "oracle_lift": evaluation.oracle_lift,
-        },
+        metrics=evaluation.metrics,
         versions={
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -134,19 +116,6 @@ def _sign(folder: Path, recipe: Recipe, world: World, evaluation: Evaluation) ->
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        sha256={name: sha256((folder / name).read_bytes()) for name in (MODEL, CATALOGUE, SAMPLES)},
+        sha256=checksums(folder, (MODEL, CATALOGUE, SAMPLES)),
     ).write(folder)
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], object]]]:
-    """Shows bars: a call with a description and the visits to come adds one, and returns what advances it."""
-    columns = (TextColumn("  {task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-
-        def step(description: str, total: int) -> Callable[[int], object]:
-            task = progress.add_task(description, total=total)
-            return lambda visits: progress.advance(task, visits)
-
-        yield step

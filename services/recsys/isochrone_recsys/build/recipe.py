@@ -5,9 +5,10 @@ Needs neither torch nor numpy: asking is as quick as reading a dozen small files
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from isochrone.building.manifest import fingerprint
 
 VARIANT = "ranker.fp32"
 
@@ -41,13 +42,8 @@ class Recipe:
     bar: Bar = Bar()
 
     def fingerprint(self) -> str:
-        """Of this recipe and of the sources that carry it out: 64 hexadecimal digits."""
-        digest = hashlib.sha256(repr(self).encode())
-        for path in _sources():
-            content = path.read_bytes()
-            digest.update(f"\0{path.name}\0{len(content)}\0".encode())
-            digest.update(content)
-        return digest.hexdigest()
+        """Of this recipe and of the sources that carry it out."""
+        return fingerprint(self, _sources())
 
 
 def _sources() -> list[Path]:

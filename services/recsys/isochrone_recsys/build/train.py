@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,23 +19,6 @@ _WARM_UP = 0.2
 """The part of the steps in which the learning rate rises; from there it falls to zero."""
 _ITEM_RATE = 0.2
 """Of the learning rate, for the items' own embeddings: most have few clicks, and more would be remembered noise."""
-
-
-@contextmanager
-def repeatable(*, seed: int) -> Iterator[None]:
-    """Inside, torch gives the same numbers every time; after, it is as it was.
-
-    One thread: sums don't depend on how they were split, and on a busy machine two that wait for each other at
-    every layer are slower than one.
-    """
-    was_threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(was_threads)
 
 
 def train(world: World, recipe: Recipe, *, advance: Callable[[int], object] = lambda visits: None) -> DLRM:

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isochrone.errors import ConfigError
+from isochrone.building.making import BuildFailed
 from isochrone_vision.build.recipe import Bar
 
 Kinds = npt.NDArray[np.int64]
 Embeddings = npt.NDArray[np.float32]
-
-
-class BuildFailed(ConfigError):
-    """A model came out worse than its bar, or its ONNX graph other than the model. Nothing was published."""
-
-    reason = "BUILD_FAILED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +22,11 @@ class Evaluation:
     """Named rightly: their most probable label is theirs."""
     neighbours_alike: float
     """Whose nearest neighbour in the gallery, by embedding, is of their kind."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """As the manifest has them."""
+        return {"accuracy": self.accuracy, "neighbours_alike": self.neighbours_alike}
 
     def check(self, bar: Bar) -> None:
         """Raises BuildFailed where the model is below the bar."""

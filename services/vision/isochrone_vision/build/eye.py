@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +13,18 @@ import onnxruntime
 import PIL
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from isochrone.publish import published
-from isochrone_vision.build.evaluation import BuildFailed, Evaluation, neighbours_alike
+from isochrone.building.making import BuildFailed, BuildReport, progress
+from isochrone.building.manifest import checksums
+from isochrone.building.publish import published
+from isochrone.building.repeatable import repeatable
+from isochrone_vision.build.evaluation import Evaluation, neighbours_alike
 from isochrone_vision.build.graph import to_onnx
 from isochrone_vision.build.network import DIMENSIONS, Network
 from isochrone_vision.build.recipe import VARIANT, Recipe
 from isochrone_vision.build.scene import LABELS, Photos, take_photos
-from isochrone_vision.build.train import look, repeatable, train
-from isochrone_vision.manifest import MODEL, SAMPLES, Manifest, sha256
+from isochrone_vision.build.train import look, train
+from isochrone_vision.manifest import MODEL, SAMPLES, Manifest
 from isochrone_vision.samples import Samples
 
 _TOLERANCE = 1e-4
@@ -32,22 +32,10 @@ _TOLERANCE = 1e-4
 _COMPARED_PHOTOS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What came of a build."""
-
-    directory: Path
-    variant: str
-    evaluation: Evaluation
-    seconds: float
-    size_bytes: int
-    """Of all files."""
-
-
 def build_eye(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport:
     """Builds the recipe's eye and puts it at `out_dir`. Raises BuildFailed, leaving what was there."""
     start = time.monotonic()
-    with _progress(console) as step, repeatable(seed=recipe.seed):
+    with progress(console) as step, repeatable(seed=recipe.seed):
         photos, held_out, gallery = _take_all(recipe, step)
         network = train(photos, recipe, advance=step("Training", recipe.passes * recipe.train_photos))
         evaluation = _judge(network, held_out, gallery)
@@ -63,7 +51,7 @@ def build_eye(out_dir: Path, *, recipe: Recipe, console: Console) -> BuildReport
     return BuildReport(
         directory=out_dir,
         variant=VARIANT,
-        evaluation=evaluation,
+        metrics=evaluation.metrics,
         seconds=time.monotonic() - start,
         size_bytes=size_bytes,
     )
@@ -121,7 +109,7 @@ def _sign(folder: Path, recipe: Recipe, evaluation: Evaluation) -> int:
         side=recipe.side,
         labels=LABELS,
         dimensions=DIMENSIONS,
-        metrics={"accuracy": evaluation.accuracy, "neighbours_alike": evaluation.neighbours_alike},
+        metrics=evaluation.metrics,
         versions={
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -130,19 +118,6 @@ def _sign(folder: Path, recipe: Recipe, evaluation: Evaluation) -> int:
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        sha256={name: sha256((folder / name).read_bytes()) for name in (MODEL, SAMPLES)},
+        sha256=checksums(folder, (MODEL, SAMPLES)),
     ).write(folder)
     return sum(path.stat().st_size for path in folder.iterdir())
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str, int], Callable[[int], object]]]:
-    """Shows bars: a call with a description and the photos to come adds one, and returns what advances it."""
-    columns = (TextColumn("  {task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-
-        def step(description: str, total: int) -> Callable[[int], object]:
-            task = progress.add_task(description, total=total)
-            return lambda photos: progress.advance(task, photos)
-
-        yield step
