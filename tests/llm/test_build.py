@@ -12,13 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from isochrone.building.making import BuildFailed
 from isochrone.building.manifest import MANIFEST
-from isochrone.building.publish import published
-from isochrone.building.repeatable import repeatable
 from isochrone.errors import ConfigError
 from isochrone_llm.build import BUILDS, build_blurb, is_current
 from isochrone_llm.build.recipe import Bar, Recipe
@@ -83,23 +80,6 @@ def test_poor_model_is_not_published(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["blurb.fp32", "blurb.fp32/old"]
 
 
-def test_interrupted_publication_leaves_the_old_folder(tmp_path: Path) -> None:
-    """A build that is stopped while it writes hasn't happened."""
-    directory = tmp_path / "blurb.fp32"
-    with published(directory) as folder:
-        (folder / "file").write_text("old")
-
-    def interrupted() -> None:
-        with published(directory) as folder:
-            (folder / "file").write_text("half of the n")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert (directory / "file").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [directory]
-
-
 def test_build_is_current_until_something_changes(built: Path, tiny: Recipe, tmp_path: Path) -> None:
     """The recipe, the sources, or the files: any of them."""
     assert is_current(built, recipe=tiny)
@@ -143,18 +123,6 @@ except ConfigError as error:
 """
     )
     assert said == "building a model needs torch: pip install 'isochrone[build,llm]'\n"
-
-
-def test_training_leaves_torch_as_it_was() -> None:
-    """Neither its threads nor its random numbers."""
-    threads = torch.get_num_threads()
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    with repeatable(seed=2):
-        torch.rand(1)
-    assert torch.rand(1) == expected
-    assert torch.get_num_threads() == threads
 
 
 def test_samples_are_held_out_prompts(built: Path, tiny: Recipe) -> None:

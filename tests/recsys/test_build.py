@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from rich.console import Console
 
 from isochrone.building.making import BuildFailed
 from isochrone.building.manifest import MANIFEST
-from isochrone.building.publish import published
 from isochrone.building.repeatable import repeatable
 from isochrone_recsys.build import BUILDS, build_ranker, is_current
 from isochrone_recsys.build.graph import to_onnx
@@ -74,33 +72,6 @@ def test_poor_model_is_not_published(tiny: Recipe, tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["ranker.fp32", "ranker.fp32/old"]
 
 
-def test_interrupted_publication_leaves_the_old_folder(tmp_path: Path) -> None:
-    """A build that is stopped while it writes hasn't happened."""
-    directory = tmp_path / "ranker.fp32"
-    with published(directory) as folder:
-        (folder / "file").write_text("old")
-
-    def interrupted() -> None:
-        with published(directory) as folder:
-            (folder / "file").write_text("half of the n")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert (directory / "file").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [directory]
-
-
-def test_publication_replaces_the_old_folder(tmp_path: Path) -> None:
-    """Also its files that the new one doesn't have."""
-    directory = tmp_path / "models" / "ranker.fp32"
-    for name in ("old", "new"):
-        with published(directory) as folder:
-            (folder / name).touch()
-    assert [path.name for path in directory.iterdir()] == ["new"]
-    assert list(directory.parent.iterdir()) == [directory]
-
-
 def test_build_is_current_until_something_changes(built: Path, tiny: Recipe, tmp_path: Path) -> None:
     """The recipe, the sources, or the files: any of them."""
     assert is_current(built, recipe=tiny)
@@ -109,14 +80,6 @@ def test_build_is_current_until_something_changes(built: Path, tiny: Recipe, tmp
     copy = shutil.copytree(built, tmp_path / "copy")
     assert is_current(copy, recipe=tiny)
     (copy / SAMPLES).unlink()
-    assert not is_current(copy, recipe=tiny)
-
-
-def test_other_sources_are_another_build(built: Path, tiny: Recipe, tmp_path: Path) -> None:
-    copy = shutil.copytree(built, tmp_path / "copy")
-    content = json.loads((copy / MANIFEST).read_text())
-    content["fingerprint"] = "of older sources"
-    (copy / MANIFEST).write_text(json.dumps(content))
     assert not is_current(copy, recipe=tiny)
 
 
@@ -175,12 +138,3 @@ def test_graph_scores_as_the_model_does(tiny: Recipe) -> None:
     with torch.no_grad():
         log_odds = model(*map(torch.from_numpy, (dense, visits.categories, recent, item_index, row_to_user)))
     np.testing.assert_allclose(served, torch.sigmoid(log_odds).numpy(), atol=1e-6)
-
-
-def test_training_leaves_torch_as_it_was() -> None:
-    """A build inside of another program changes neither its random numbers nor its threads."""
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    with repeatable(seed=1):
-        torch.rand(3)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
