@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 sys.path.append(str(Path(__file__).parent))  # for `harness`
 
@@ -84,10 +85,34 @@ def tiny_models(models_folder: Path, tiny_ranker: Path, tiny_eye: Path, tiny_blu
     return models_folder
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(
+    tiny_models: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Mesh]:
+    """A mesh of all services with tiny models, one for all tests of a module: they leave it as they found it, and run
+    in its event loop, `pytest.mark.asyncio(loop_scope="module")`."""
+    folder = tmp_path_factory.mktemp("shop")
+    request.node.stash[_LOGS] = folder / "logs"
+    routes = {"Recsys/Rank": "ranker.fp32", "Vision/Classify": "eye.fp32", "Vision/Embed": "eye.fp32"}
+    routes |= {"Llm/Generate": "blurb.fp32", "Llm/Complete": "blurb.fp32"}
+    instead = {
+        "models": str(tiny_models),
+        "routes": {
+            f"isochrone.v1.{method}": {"objective_ms": 1_000, "deadline_ms": 20_000, "lanes": [f"{variant}@cpu"]}
+            for method, variant in routes.items()
+        },
+        "nodes": {name: {"service": name} for name in ("recsys", "vision", "llm")},
+    }
+    running = await start_mesh(folder, instead=instead)
+    yield running
+    await running.close()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report: Any = yield
-    logs = item.stash.get(_LOGS, None)
+    module = item.getparent(pytest.Module)
+    logs = item.stash.get(_LOGS, module.stash.get(_LOGS, None) if module is not None else None)
     if report.failed and logs is not None:
         for path in sorted(logs.glob("*.log")):
             report.sections.append((path.name, "\n".join(path.read_text().splitlines()[-40:])))

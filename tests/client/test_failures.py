@@ -134,10 +134,11 @@ async def test_a_server_that_never_answers_costs_the_timeout_and_no_more(serve: 
 
 
 async def test_nobody_there_is_unavailable(connect: Any) -> None:
-    """A closed port fails at once and may be tried again."""
+    """A closed port fails at once and may be tried again; that there is no node is not for the client to say."""
     with pytest.raises(Unavailable) as caught:
         await connect("127.0.0.1:1").rank(User([], []), [1], timeout_s=5)
     assert caught.value.may_retry
+    assert caught.value.reason == "CONNECTION_LOST"
 
 
 async def test_cancelling_the_task_cancels_the_request_at_the_server(serve: Any) -> None:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from conftest import StartMesh
-from harness import RedisServer, Status, send, until
+from harness import Load, RedisServer, Status, send, until
 from isochrone.client import Client, SyncClient
 from isochrone.errors import DeadlineExceeded, Unavailable, UnknownVariant
 from isochrone.testing.v1 import toy_pb2
@@ -30,24 +30,24 @@ async def read(stream: Any) -> int:
     return sum([1 async for _ in stream])
 
 
-@pytest.mark.parametrize("sessions", [2, 0])
-async def test_many_streams_of_one_client(mesh: StartMesh, redis: RedisServer, sessions: int) -> None:
-    """Each has all of its chunks, and then its budget; calls beside them are answered."""
+async def test_many_streams_of_one_client(mesh: StartMesh, redis: RedisServer) -> None:
+    """Each has all of its chunks, and then its budget; calls beside them are answered. Over sessions or by itself."""
     running = await mesh(redis=redis, options={"slots": 8, "step_ms": 0.5})
-    async with Client(running.router.address, sessions=sessions) as client:
 
-        async def one(number: int) -> None:
-            stream = ask(client, units=200, body=b"%d" % number)
-            chunks = [toy_pb2.ToyMessage.FromString(chunk).body async for chunk in stream]
-            assert chunks == [b"%d" % number] * 200
-            assert stream.budget is not None
-            assert stream.budget.chunks == 200
-            assert 0 < stream.budget.first_ms < stream.budget.total_ms
+    async def one(client: Client, number: int) -> None:
+        stream = ask(client, units=200, body=b"%d" % number)
+        chunks = [toy_pb2.ToyMessage.FromString(chunk).body async for chunk in stream]
+        assert chunks == [b"%d" % number] * 200
+        assert stream.budget is not None
+        assert stream.budget.chunks == 200
+        assert 0 < stream.budget.first_ms < stream.budget.total_ms
 
-        streaming = asyncio.gather(*(one(number) for number in range(16)))
-        while not streaming.done():
-            assert (await send(client)).outcome == "answered"
-        await streaming
+    for sessions in (2, 0):
+        async with Client(running.router.address, sessions=sessions) as client:
+            streaming = asyncio.gather(*(one(client, number) for number in range(16)))
+            while not streaming.done():
+                assert (await send(client)).outcome == "answered"
+            await streaming
     await running.at_rest()
 
 
@@ -116,6 +116,35 @@ async def test_a_router_that_is_killed_ends_its_streams(mesh: StartMesh) -> None
             await read(stream)
         assert caught.value.reason == "CONNECTION_LOST"
         assert await read(ask(beside, units=10)) == 10
+
+
+async def test_a_router_that_is_killed_under_a_client_that_knows_another(mesh: StartMesh, redis: RedisServer) -> None:
+    """Calls go on there and none fails. Its streams end typed, at once; those of the other router go on, and so do new
+    ones."""
+    running = await mesh(redis=redis, options={"slots": 16, "step_ms": 2})
+    other = await running.add_router("other")
+    client = Client([running.router.address, other.address], sessions=1)
+    running.clients.append(client)
+    async with Load(client, callers=8) as load:
+        await load.answers(50)
+        await running.until(lambda status: status["router"]["sessions"] >= 1, router=other)
+        await running.until(lambda status: status["router"]["sessions"] >= 1)
+        streams = [ask(client, units=1_500) for _ in range(8)]
+        for stream in streams:
+            await anext(stream)
+        reading = [asyncio.create_task(read(stream)) for stream in streams]
+        running.router.stopping = True
+        running.router.kill()
+        ended, going_on = await asyncio.wait(reading, timeout=2, return_when=asyncio.FIRST_EXCEPTION)
+        assert ended
+        assert going_on
+        ends = await asyncio.gather(*reading, return_exceptions=True)
+        lost = [end for end in ends if isinstance(end, Unavailable) and end.reason == "CONNECTION_LOST"]
+        assert 0 < len(lost) < len(ends)
+        assert [end for end in ends if end not in lost] == [1_499] * (len(ends) - len(lost))
+        assert await read(ask(client, units=20)) == 20
+        await load.answers(200)
+    assert load.failures == []
 
 
 async def test_a_router_that_drains_finishes_its_streams(mesh: StartMesh) -> None:

@@ -30,22 +30,22 @@ def body_of(payload: bytes) -> bytes:
     return toy_pb2.ToyMessage.FromString(payload).body
 
 
-@pytest.mark.parametrize("sessions", [0, 1])
-async def test_a_page_has_every_legs_answer(mesh: StartMesh, redis: RedisServer, sessions: int) -> None:
+async def test_a_page_has_every_legs_answer(mesh: StartMesh, redis: RedisServer) -> None:
     """By name, in the order asked, each with its own budget; over a call of its own and over a session."""
     running = await mesh(redis=redis, options={"sleep_ms": 20, "batch_jobs": 1})
     await running.until(goes_through_redis)
-    async with Client(running.router.address, sessions=sessions) as client:
-        legs = {name: Leg(SLEEP, toy(name.encode())) for name in ("first", "second")}
-        page = await client.fan_out(legs | {"third": Leg(ECHO, b"as it is")})
-        assert list(page.legs) == ["first", "second", "third"]
-        assert {leg.outcome for leg in page.legs.values()} == {Outcome.OK}
-        assert body_of(page["first"].payload) == b"first"
-        assert page["third"].payload == b"as it is"
-        assert all(leg.budget is not None and leg.budget.node for leg in page.legs.values())
-        assert page.budget is not None
-        slowest = max(leg.budget.total_ms for leg in page.legs.values() if leg.budget is not None)
-        assert slowest <= page.budget.total_ms
+    for sessions in (0, 1):
+        async with Client(running.router.address, sessions=sessions) as client:
+            legs = {name: Leg(SLEEP, toy(name.encode())) for name in ("first", "second")}
+            page = await client.fan_out(legs | {"third": Leg(ECHO, b"as it is")})
+            assert list(page.legs) == ["first", "second", "third"]
+            assert {leg.outcome for leg in page.legs.values()} == {Outcome.OK}
+            assert body_of(page["first"].payload) == b"first"
+            assert page["third"].payload == b"as it is"
+            assert all(leg.budget is not None and leg.budget.node for leg in page.legs.values())
+            assert page.budget is not None
+            slowest = max(leg.budget.total_ms for leg in page.legs.values() if leg.budget is not None)
+            assert slowest <= page.budget.total_ms
     await running.at_rest()
 
 
@@ -103,36 +103,37 @@ async def test_a_leg_takes_a_field_of_anothers_answer(mesh: StartMesh) -> None:
     assert body_of(page["without"].payload) == b"own"
 
 
-@pytest.mark.parametrize(
-    ("legs", "told"),
-    [
-        ({}, "1 to 32"),
-        ({str(n): Leg(ECHO, b"") for n in range(100)}, "1 to 32"),
-        ({"a": Leg(ECHO, b"", takes=[Take("b", 1, 1)])}, "no leg 'b'"),
-        ({"a": Leg(ECHO, b"", takes=[Take("a", 1, 1)])}, "wait for each other: a"),
-        (
-            {"a": Leg(ECHO, b"", takes=[Take("b", 1, 1)]), "b": Leg(ECHO, b"", takes=[Take("a", 1, 1)])},
-            "wait for each other: a, b",
-        ),
-        ({"a": Leg(ECHO, b"", takes=[Take("b", 0, 1)]), "b": Leg(ECHO, b"")}, "field numbers"),
-        ({"a": Leg("isochrone.v1.Recsys/Rank", toy())}, "takes a isochrone.v1.RankRequest"),
-    ],
-)
-async def test_a_fan_out_that_makes_no_sense_is_refused(mesh: StartMesh, legs: dict[str, Leg], told: str) -> None:
-    """Before anything of it runs, naming the field."""
-    running = await mesh(nodes=1)
-    with pytest.raises(InvalidRequest, match=told):
-        await running.client().fan_out(legs)
+NONSENSE: list[tuple[dict[str, Leg], str]] = [
+    ({}, "1 to 32"),
+    ({str(n): Leg(ECHO, b"") for n in range(100)}, "1 to 32"),
+    ({"a": Leg(ECHO, b"", takes=[Take("b", 1, 1)])}, "no leg 'b'"),
+    ({"a": Leg(ECHO, b"", takes=[Take("a", 1, 1)])}, "wait for each other: a"),
+    (
+        {"a": Leg(ECHO, b"", takes=[Take("b", 1, 1)]), "b": Leg(ECHO, b"", takes=[Take("a", 1, 1)])},
+        "wait for each other: a, b",
+    ),
+    ({"a": Leg(ECHO, b"", takes=[Take("b", 0, 1)]), "b": Leg(ECHO, b"")}, "field numbers"),
+    ({"a": Leg("isochrone.v1.Recsys/Rank", toy())}, "takes a isochrone.v1.RankRequest"),
+]
 
 
-async def test_two_legs_of_one_name_are_refused(mesh: StartMesh) -> None:
-    """As are those of none, and bytes that are no fan-out."""
+async def test_a_fan_out_that_makes_no_sense_is_refused(mesh: StartMesh) -> None:
+    """Before anything of it runs, naming the field; streamed as well. So are two legs of one name, those of none, and
+    bytes that are no fan-out."""
     running = await mesh(nodes=1)
     client = running.client()
+    for legs, told in NONSENSE:
+        with pytest.raises(InvalidRequest, match=told) as caught:
+            await client.fan_out(legs)
+        assert caught.value.violations
+        with pytest.raises(InvalidRequest, match=told):
+            await anext(client.fan_out_stream(legs))
     twice = router_pb2.FanOutRequest(legs=[router_pb2.Leg(name="a", route=ECHO)] * 2).SerializeToString()
     for request in (twice, router_pb2.FanOutRequest(legs=[router_pb2.Leg(route=ECHO)]).SerializeToString(), b"\xff"):
         with pytest.raises(InvalidRequest):
             await client.call("isochrone.v1.Router/FanOut", request)
+    assert (await client.fan_out({"a": Leg(ECHO, b"still here")}))["a"].payload == b"still here"
+    await running.at_rest()
 
 
 async def test_a_caller_who_leaves_takes_all_legs_along(mesh: StartMesh) -> None:

@@ -17,16 +17,16 @@ async def _bytes_in(redis: RedisServer) -> int:
     return int((await redis.say("INFO", "STATS"))["total_net_input_bytes"])
 
 
-@pytest.mark.parametrize("size", [100_000, 1_000_000])
-async def test_large_requests_pass_by_redis(mesh: StartMesh, redis: RedisServer, size: int) -> None:
+async def test_large_requests_pass_by_redis(mesh: StartMesh, redis: RedisServer) -> None:
     """Every byte comes back, and Redis has seen next to none of them."""
     running = await mesh(redis=redis)
     await running.until(goes_through_redis)
-    before = await _bytes_in(redis)
-    async with Load(running.client(), callers=8, size=size) as load:
-        await load.answers(60)
-    assert load.failures == []
-    assert await _bytes_in(redis) - before < 0.1 * size * len(load.sent)
+    for size in (100_000, 1_000_000):
+        before = await _bytes_in(redis)
+        async with Load(running.client(), callers=8, size=size) as load:
+            await load.answers(60)
+        assert load.failures == []
+        assert await _bytes_in(redis) - before < 0.1 * size * len(load.sent)
     await running.at_rest()
 
 

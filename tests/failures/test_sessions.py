@@ -18,7 +18,8 @@ from isochrone.client import Client
 from isochrone.errors import DeadlineExceeded, InvalidRequest, UnknownRoute, UnknownVariant
 from isochrone.ports import a_free_one
 from isochrone.status import from_status
-from isochrone.testing.models import ECHO, SLEEP
+from isochrone.testing.models import ECHO, REPEAT, SLEEP
+from isochrone.testing.v1 import toy_pb2
 from isochrone.v1 import router_pb2
 
 pytestmark = pytest.mark.processes
@@ -109,29 +110,57 @@ async def test_a_session_refuses_one_request_and_keeps_the_others(mesh: StartMes
         assert errors == [UnknownRoute, UnknownVariant, InvalidRequest, DeadlineExceeded]
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        (b"\xff\xff\xff", "can't be parsed"),
-        (router_pb2.ClientFrames(requests=[echo(0)]).SerializeToString(), "must be over 0"),
-        (
-            router_pb2.ClientFrames(requests=[router_pb2.SessionRequest(id=7, route=SLEEP)] * 2).SerializeToString(),
-            "of no request under way",
-        ),
-    ],
-)
-async def test_a_client_that_breaks_the_rules_loses_its_session_alone(mesh: StartMesh, said: bytes, told: str) -> None:
+def frames(*requests: router_pb2.SessionRequest, **others: Any) -> bytes:
+    return router_pb2.ClientFrames(requests=requests, **others).SerializeToString()
+
+
+async def test_a_client_that_breaks_the_rules_loses_its_session_alone(mesh: StartMesh) -> None:
     """With INVALID_ARGUMENT and the field; nothing of it is left behind, and others don't notice."""
-    running = await mesh(nodes=1, options={"sleep_ms": 200})
-    other = running.client()
-    assert (await send(other)).outcome == "answered"
+    running = await mesh(nodes=1, options={"sleep_ms": 50})
+    slow = router_pb2.SessionRequest(id=7, route=SLEEP)
+    many = [router_pb2.SessionRequest(id=id, route=SLEEP) for id in range(1, 201)]
+    breaches = {
+        "can't be parsed": [b"\xff\xff\xff"],
+        "0: must be over 0": [frames(echo(0))],
+        "7: must be over 0, and that of no request under way": [frames(slow, slow)],
+        "credits.chunks": [frames(slow, credits=[router_pb2.SessionCredit(id=7)])],
+        # In the middle of much else: what is under way is dropped with it.
+        "4: must be over 0": [frames(*many), frames(echo(4))],
+        "1: must be over 0": [frames(*([echo(1, b"x" * 1000)] * 1000))] * 5,
+    }
+    async with Load(running.client(), callers=4) as load:
+        for told, said in breaches.items():
+            async with raw(running.router.address) as at:
+                await at.hear()
+                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it may have ended before the last
+                    for message in said:
+                        await at.stream.write(message)
+                code, details = await at.refusal()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert told in details
+            await load.answers(20)
+    assert load.failures == []
+    await running.at_rest()
+
+
+async def test_an_id_may_be_used_again_once_its_request_is_over(mesh: StartMesh) -> None:
+    """Answered, refused or cancelled, as often as the client likes."""
+    running = await mesh(nodes=1)
     async with raw(running.router.address) as at:
         await at.hear()
-        await at.stream.write(said)
-        code, details = await at.refusal()
-    assert code is grpc.StatusCode.INVALID_ARGUMENT
-    assert told in details
-    assert (await send(other)).outcome == "answered"
+        for round in range(50):
+            await at.say(echo(9, b"%d" % round))
+            assert (await at.answers(1))[9].payload == b"%d" % round
+            await at.say(router_pb2.SessionRequest(id=9, route="no.Such/Method"))
+            assert isinstance(error_in((await at.answers(1))[9]), UnknownRoute)
+        await at.say(router_pb2.SessionRequest(id=9, route=SLEEP))
+        for _ in range(1_000):
+            await at.say(router_pb2.SessionRequest(id=9, route=SLEEP), cancels=(9,))
+        await at.say(echo(10, b"last"))
+        while 10 not in (answers := await at.answers(1)):
+            pass
+        assert answers[10].payload == b"last"
+        await at.say(cancels=(9,))
     await running.at_rest()
 
 
@@ -220,6 +249,41 @@ async def test_a_client_that_stops_reading_is_held_up_and_costs_no_memory(mesh: 
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
         assert process.memory_info().rss - before < 100 * 2**20
+    await running.at_rest()
+
+
+async def test_a_client_that_never_reads_what_it_has_streamed(mesh: StartMesh) -> None:
+    """It is held up, though it leaves its streams and begins others over and over; what was made for it is bounded."""
+    running = await mesh(nodes=1, options={"slots": 16, "step_ms": 0})
+    assert running.router.pid is not None
+    process = psutil.Process(running.router.pid)
+    other = running.client()
+    await send(other)
+    request = toy_pb2.ToyMessage(body=b"x" * 20_000, units=1_000_000).SerializeToString()
+    async with raw(running.router.address) as at:
+        await at.hear()
+        before = process.memory_info().rss
+        id = 0
+
+        async def flood() -> None:
+            nonlocal id
+            while True:
+                for _ in range(8):
+                    id += 1
+                    await at.say(router_pb2.SessionRequest(id=id, route=REPEAT, payload=request, credits=1024))
+                await asyncio.sleep(0.02)
+                await at.say(cancels=tuple(range(id - 7, id + 1)))
+
+        flooding = asyncio.create_task(flood())
+        before_that = -1
+        async with asyncio.timeout(20):
+            while id != before_that:  # until it is held up
+                before_that = id
+                assert {(await send(other)).outcome for _ in range(20)} == {"answered"}
+                await asyncio.sleep(0.5)
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        assert process.memory_info().rss - before < 200 * 2**20
     await running.at_rest()
 
 

@@ -32,6 +32,16 @@ def test_what_is_written_is_read_back(product: Product, rng: random.Random) -> N
     assert 1 <= parsed.sentences <= 3
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_read_back_as_it_is_written(name: str) -> None:
+    """Those with a capital too."""
+    product = Product(name=name, material="cotton", colour=None, purpose=None)
+    for seed in range(20):
+        parsed = parse_blurb(write_blurb(product, random.Random(seed)))
+        assert parsed is not None
+        assert parsed.product == product
+
+
 @given(product=PRODUCTS, other=PRODUCTS, rng=st.randoms(use_true_random=False))
 def test_blurbs_tell_products_apart(product: Product, other: Product, rng: random.Random) -> None:
     parsed = parse_blurb(write_blurb(product, rng))

@@ -230,6 +230,23 @@ async def test_a_stream_counts_against_the_window_until_it_is_answered() -> None
         assert await at.told(answers=2) == [(1, 1, b"a"), 1, 2]
 
 
+async def test_chunks_count_against_the_window_until_they_are_written() -> None:
+    """Whoever cancels streams and begins others without reading anything is held up."""
+    async with session(Window(bytes=100)) as at:
+        at.may_write.clear()
+        for id in (1, 2):
+            asked = await at.asked(id)
+            asked.chunk(b"x" * 60)
+            at.say(cancels=[id])
+            await asyncio.wait_for(asked.left.wait(), 10)
+        at.say(requests=[router_pb2.SessionRequest(id=3, route=ROUTE, credits=1)])
+        await settle()
+        assert at.start._taken_in.empty()
+        at.may_write.set()
+        (await at.start.next()).end()
+        assert [told for told in await at.told() if isinstance(told, int)] == [3]
+
+
 async def test_a_session_that_ends_leaves_its_streams() -> None:
     """As it does with everything else that is under way."""
     async with session(fails="can't be parsed") as at:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import threading
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from harness.photos import jpeg_of_size, png_of_size, saved, webp_of_size
 from isochrone.errors import InvalidRequest
 from isochrone_vision import photo
 from isochrone_vision.photo import MAX_BYTES, MAX_PIXELS, decode
@@ -23,12 +23,6 @@ from isochrone_vision.photo import MAX_BYTES, MAX_PIXELS, decode
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 FORMATS = ("JPEG", "PNG", "WEBP")
 SIDE = 64
-
-
-def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
 
 
 def refusal(content: bytes) -> str:
@@ -54,31 +48,6 @@ def quarters() -> Image.Image:
     for place, shade in (((0, 0), RED), ((40, 0), GREEN), ((0, 40), BLUE)):
         image.paste(shade, (*place, place[0] + 40, place[1] + 40))
     return image
-
-
-def png_of_size(width: int, height: int) -> bytes:
-    """A PNG whose header claims that size, with next to no data."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-    )
-
-
-def jpeg_of_size(width: int, height: int) -> bytes:
-    """A JPEG whose header claims that size, with the data of a small one."""
-    content = saved(Image.new("RGB", (8, 8)), "JPEG")
-    frame = content.index(b"\xff\xc0") + 5
-    return content[:frame] + struct.pack(">HH", height, width) + content[frame + 4 :]
-
-
-def webp_of_size(width: int, height: int, *, flags: int = 0) -> bytes:
-    """An extended WebP whose header claims that size, and nothing else."""
-    body = bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + body
 
 
 @pytest.mark.parametrize("format", FORMATS)

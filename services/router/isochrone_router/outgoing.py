@@ -21,6 +21,8 @@ class Outgoing:
 
     def __init__(self) -> None:
         self._messages: deque[_Message] = deque()
+        self.bytes = 0
+        """Of payloads that are not yet written, those included that the client has meanwhile cancelled."""
         self._ready = asyncio.Event()
 
     def answer(
@@ -37,6 +39,7 @@ class Outgoing:
         message.requests += 1
         message.request_bytes += request_bytes
         message.bytes += len(payload)
+        self.bytes += len(payload)
         status = b"" if error is None else to_status(error).SerializeToString()
         message.frames.answers.add(id=id, payload=payload, status=status, budget=budget)
 
@@ -44,6 +47,7 @@ class Outgoing:
         """A part of an answer; it is taken once its message has been written."""
         message = self._message()
         message.bytes += len(payload)
+        self.bytes += len(payload)
         message.taken.append(taken)
         message.frames.chunks.add(id=id, number=number, payload=payload)
 
@@ -61,6 +65,7 @@ class Outgoing:
             while self._messages:
                 message = self._messages.popleft()
                 await write(message.frames.SerializeToString())
+                self.bytes -= message.bytes
                 for taken in message.taken:
                     taken()
                 answered(message.requests, message.request_bytes)

@@ -1,7 +1,8 @@
 """One client's stream of many requests: what comes in is started, what is answered goes out with the next message.
 
 What a client may have under way is bounded by a window of requests and of bytes. Past it the router reads no more
-from the stream, so that gRPC's flow control holds the client up; a request counts until its answer has been written.
+from the stream, so that gRPC's flow control holds the client up; a request counts until its answer has been written,
+and so do chunks, though the client have cancelled their request meanwhile.
 An answer that streams has credits besides. A client that overruns the window has its credits held up with the rest.
 """
 
@@ -168,6 +169,8 @@ class Session:
         self._out.answer(id, request_bytes=size_bytes, payload=payload, error=error, budget=budget)
 
     def _is_full(self, more_bytes: int) -> bool:
+        if self._out.bytes > self._window.bytes:  # of streams that were cancelled before it read what they had made
+            return True
         if not self._held:
             return False
         return self._held >= self._window.requests or self._held_bytes + more_bytes > self._window.bytes

@@ -36,7 +36,11 @@ def refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] 
     whether it looks as if the connection had ended first. A server that leaves cancels what it hasn't looked at."""
     number: int = code.value[0]
     sent = _find(trailers, STATUS_KEY)
-    error = _sent_error(number, sent) or from_code(number, details or code.value[1])
+    error = _sent_error(number, sent)
+    if error is None:
+        error = from_code(number, details or code.value[1])
+        if code is grpc.StatusCode.UNAVAILABLE:  # that there is no node is the mesh's to say
+            error.reason = "CONNECTION_LOST"
     unheard = sent is None and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
     return Reply(b"", error=error, report=report_in(trailers)), unheard
 

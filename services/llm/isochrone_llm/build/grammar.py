@@ -139,5 +139,5 @@ def _values(match: re.Match[str]) -> list[tuple[str, str]]:
         if slot in ("one", "many"):
             found.append(("number", str(slot == "many")))
         else:
-            found.append((slot.lower(), value.lower()))
+            found.append(("material", value.lower()) if slot == "Material" else (slot, value))
     return found
