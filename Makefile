@@ -54,6 +54,7 @@ lint: $(STAMP) ## Check style, and that the generated stubs are those of protos/
 
 types: $(STAMP) ## Check the types
 	@$(BIN)/mypy
+	@$(BIN)/mypy bench examples/python
 
 protos: $(STAMP) ## Generate the stubs in src/ from protos/
 	@$(call PROTOC,src)
