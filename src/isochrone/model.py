@@ -75,6 +75,9 @@ class StreamModel(Servable, Protocol):
     async def open(self) -> None:
         """Makes ready to run, on the event loop that `run` is called on."""
 
+    async def watch(self) -> None:
+        """Until it is closed. Raises what it can't go on after: its node then ends, and leaves the lane to others."""
+
     async def close(self, *, drain_s: float) -> None:
         """Lets those that run go on for that long, and ends the rest."""
 

@@ -59,6 +59,7 @@ CATCH_EVERYTHING = (
     "isochrone_router.session",
     "isochrone.rpc",
     "isochrone.stream_edge",
+    "isochrone.link.node_link",
     "isochrone.node.device",
     "isochrone.node.intake",
     "isochrone.node.streams",

@@ -138,6 +138,9 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Makes ready to run. Called once, on the event loop that prompts are submitted from."""
 
+    async def watch(self) -> None:
+        """Until it is closed. Raises the error that it can't go on after."""
+
     async def close(self, *, drain_s: float) -> None:
         """Takes no more prompts, lets those there are go on for `drain_s`, and ends the rest as CLOSED."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from isochrone.deadline import Deadline
-from isochrone.errors import Cancelled, DeadlineExceeded, Unavailable
+from isochrone.errors import Cancelled, DeadlineExceeded, IsochroneError, Unavailable
 from isochrone.model import Part
 from isochrone.v1.llm_pb2 import (
     FINISH_DEADLINE,
@@ -91,6 +91,9 @@ class Writer:
     async def open(self) -> None:
         await self._engine.start()
 
+    async def watch(self) -> None:
+        await self._engine.watch()
+
     async def close(self, *, drain_s: float) -> None:
         await self._engine.close(drain_s=drain_s)
 
@@ -107,14 +110,18 @@ class Writer:
         token_ids, params = item.prompt
         text: list[str] = []
         async for delta in self._engine.submit(name, token_ids, params, Deadline(deadline_s)):
-            if delta.finish is not None:
-                _raise_if_failed(delta)
             units = len(token_ids) + delta.completion_tokens
-            if item.in_chunks:
+            error = _failure(delta)
+            if item.in_chunks and (delta.text or error is None):
                 chunk = GenerateChunk(
-                    text=delta.text, completion_tokens=delta.completion_tokens, finish=_FINISHES[delta.finish]
+                    text=delta.text,
+                    completion_tokens=delta.completion_tokens,
+                    finish=_FINISHES.get(delta.finish, FINISH_UNSPECIFIED),
                 )
                 yield Part(chunk.SerializeToString(), units)
+            if error is not None:
+                raise error
+            if item.in_chunks:
                 continue
             text.append(delta.text)
             if delta.finish is not None:
@@ -132,14 +139,15 @@ class Writer:
         return Asked(Prompt((0,), SamplingParams(max_tokens=max(1, units - 1))), in_chunks=True)
 
 
-def _raise_if_failed(delta: Delta) -> None:
-    """Raises what a caller is told in place of the rest of a text."""
-    if delta.finish is Finish.FAILED:
-        assert delta.error is not None
-        raise delta.error
-    if delta.finish is Finish.CLOSED:
-        raise Unavailable("the node is leaving", reason="DRAINING")
-    if delta.finish is Finish.CANCELLED:
-        raise Cancelled("nobody waits for it any more")
-    if delta.finish is Finish.DEADLINE and not delta.completion_tokens:
-        raise DeadlineExceeded("there was no time for a single token")
+def _failure(delta: Delta) -> IsochroneError | None:
+    """What a caller is told in place of the rest of a text."""
+    match delta.finish:
+        case Finish.FAILED:
+            return delta.error
+        case Finish.CLOSED:
+            return Unavailable("the node is leaving", reason="DRAINING")
+        case Finish.CANCELLED:
+            return Cancelled("nobody waits for it any more")
+        case Finish.DEADLINE if not delta.completion_tokens:
+            return DeadlineExceeded("there was no time for a single token")
+    return None

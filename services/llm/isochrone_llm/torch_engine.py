@@ -75,6 +75,8 @@ class TorchEngine:
         self._events: asyncio.AbstractEventLoop | None = None
         self._open = False
         self._drained = asyncio.Event()
+        self._over = asyncio.Event()
+        self._fault: IsochroneError | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._open else "closed"
@@ -86,9 +88,16 @@ class TorchEngine:
         self._thread.start()
         self._open = True
 
+    async def watch(self) -> None:
+        """Until it is closed. Raises the error that it can't go on after."""
+        await self._over.wait()
+        if self._fault is not None:
+            raise self._fault
+
     async def close(self, *, drain_s: float) -> None:
         """Takes no more prompts, lets those there are go on for `drain_s`, and ends the rest as CLOSED."""
         self._open = False
+        self._over.set()
         if not self._thread.ident:
             return
         try:
@@ -185,6 +194,8 @@ class TorchEngine:
         """Ends everyone, where the thread no longer can."""
         self._open = False
         self._busy = (0, 0)
+        self._fault = fault
+        self._over.set()
         self._deliver(
             [
                 Said(generation, Delta("", (), generation.completion_tokens, Finish.FAILED, fault))

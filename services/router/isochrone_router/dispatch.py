@@ -162,9 +162,14 @@ class Dispatcher:
                 self._left_lane(flight)
                 flight.holders.append(link)
                 link.given += 1
-            elif not flight.holders or flight.holders[-1] is not link:
-                continue  # an earlier copy; a later one is under way elsewhere
-            flight.overdue_at_s = overdue_at_s
+            elif link not in flight.holders:  # given up for lost, and here it is
+                if flight.streams_from is not None:
+                    link.cancel(job)
+                    continue
+                flight.holders.insert(0, link)
+                link.given += 1
+            if flight.holders[-1] is link and flight.streams_from is None:
+                flight.overdue_at_s = overdue_at_s  # of the latest copy
         self._overdue.arm(overdue_at_s)
 
     def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None:

@@ -54,7 +54,8 @@ class Front:
         return await awaited(self.start, call)
 
     def _budget(self, call: Call, what: Gathered) -> budget_pb2.BudgetReport:
-        """Of the whole: the slowest leg's promise, and the time it took."""
+        """Of the whole: the slowest leg's promise, and the time it took. Where legs stream, theirs are for their first
+        chunks: such a page has missed what a leg of it has."""
         total_us = int((self._clock() - call.received_s) * 1e6)
         objective_us = max((result.budget.objective_us for result in what.results), default=0)
         deadline_s = 0.0 if call.deadline_s is None else call.deadline_s - call.received_s
@@ -62,5 +63,7 @@ class Front:
             objective_us=objective_us,
             deadline_us=int(min(deadline_s, 3600) * 1e6),
             total_us=total_us,
-            missed=total_us > objective_us,
+            missed=what.error is not None or any(result.budget.missed for result in what.results)
+            if call.route == FAN_OUT_STREAM
+            else total_us > objective_us,
         )

@@ -132,6 +132,9 @@ class NodeLink:
                 await self._serve_once()
             except LinkBroken as error:
                 log.debug("link to %s: %s", self.address, error)
+            except Exception:
+                # A fault of ours: the link is dialled anew, so that it costs what was under way and no more.
+                log.exception("link to %s", self.address)
             finally:
                 was_up = self._up
                 self._went_down()

@@ -162,7 +162,7 @@ class Claimer:
             self._waiting = None
         self._stage(claimed)
         # Whatever was claimed may have expired, or be on its way: then there is nothing for the device yet.
-        self._wanted = not any(served.staging for served in self._served.values())
+        self._wanted = not any(self._served[lane].staging for lane in wants)
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
 

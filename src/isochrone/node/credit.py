@@ -20,9 +20,15 @@ class Credit:
         self._chunks += chunks
         self._granted.set()
 
-    async def spend(self) -> None:
-        """Takes the credit for one chunk, and waits for it where there is none."""
+    def spend(self) -> bool:
+        """Takes the credit for one chunk; False where there is none."""
+        if self._chunks < 1:
+            return False
+        self._chunks -= 1
+        return True
+
+    async def granted(self) -> None:
+        """Waits until there is some."""
         while self._chunks < 1:
             self._granted.clear()
             await self._granted.wait()
-        self._chunks -= 1

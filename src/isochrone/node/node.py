@@ -91,8 +91,11 @@ class Node:
         """Loads the models, warms them up, and puts the parts together. Raises what the models raise."""
         loop = asyncio.get_running_loop()
         for model in self._models:
+            streaming = [route for route in model.routes if streams(route)]
             if isinstance(model, StreamModel):
                 served: Served = await self._opened(model)
+            elif streaming:
+                raise ConfigError(f"{model.variant}: {streaming[0]} streams, so it takes a StreamModel")
             else:
                 served = await loop.run_in_executor(None, self._warm_up, model)
             self._served[served.lane] = served
@@ -140,6 +143,8 @@ class Node:
             self._working.append(self._start_task(self._loop.run(), "node loop"))
         if self._streams:
             self._working.append(self._start_task(self._stream_loop.run(), "stream loop"))
+        for lane, served in self._streams.items():
+            self._start_task(served.model.watch(), f"watch {lane}")
 
     async def wait(self) -> None:
         """Until one of its parts has ended: in order when drained, else with what ended it."""
@@ -180,8 +185,10 @@ class Node:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._streams:
+        if self._working:
             await self._stream_loop.close()
+        for served in self._streams.values():
+            await served.model.close(drain_s=0.0)
         if self._registry is not None:
             await self._registry.close()
         self._device.close()

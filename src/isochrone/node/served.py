@@ -68,9 +68,10 @@ class Served(ABC):
     def grant(self, key: JobKey, chunks: int) -> None:  # noqa: B027  most models have no chunks
         """Whoever takes a job's chunks has room for more."""
 
-    def ran(self, *, jobs: int, units: int, compute_s: float) -> None:
-        """Takes in a batch that ran as planned."""
-        self.latency.observe(units, compute_s)
+    def ran(self, *, jobs: int, units: int, compute_s: float | None) -> None:
+        """Takes in a batch that ran as planned. None: how long it took says nothing of the model."""
+        if compute_s is not None:
+            self.latency.observe(units, compute_s)
         self.jobs += jobs
         self.units += units
         self.batches += 1

@@ -82,6 +82,7 @@ class Staging:
         self._jobs: dict[JobKey, StagedJob] = {}
         self._filled = filled
         self.units = 0
+        self.expected_jobs = 0
         self.expected_units = 0
         """Of jobs whose payload is on its way, going by their routers' estimates."""
 
@@ -110,10 +111,12 @@ class Staging:
 
     def expect(self, units: int) -> None:
         """A job is on its way."""
+        self.expected_jobs += 1
         self.expected_units += units
 
     def no_longer_expect(self, units: int) -> None:
         """It has come, or never will: whoever waits for the first job looks again."""
+        self.expected_jobs -= 1
         self.expected_units -= units
         self._filled.set()
 

@@ -16,6 +16,7 @@ from isochrone.incidents import incident
 from isochrone.latency import LatencyModel
 from isochrone.model import StreamModel, lane_name
 from isochrone.node.claimer import Claimer
+from isochrone.node.credit import Credit
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, StagedJob, Staging
 
@@ -28,6 +29,16 @@ LAST_WORD_S = 0.01
 class _Running:
     job: StagedJob
     task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
+class _HandedOn:
+    """How far a job has come."""
+
+    units: int
+    answer: bytes = b""
+    has_waited: bool = False
+    """For its reader."""
 
 
 @dataclass(slots=True, repr=False, eq=False, kw_only=True)
@@ -61,7 +72,7 @@ class StreamServed(Served):
 
     @property
     def jobs_wanted(self) -> int:
-        return max(0, self.room - len(self.staging))
+        return max(0, self.room - len(self.staging) - self.staging.expected_jobs)
 
     @property
     def room(self) -> int:
@@ -73,8 +84,9 @@ class StreamServed(Served):
         return len(self.staging) + len(self.running)
 
     def work_s(self, weight: int) -> float:
-        """It begins at once: nobody is ahead of it."""
-        return self.latency.current.of(weight)
+        """It begins at once where there is room for it, else as others end: in about their own time for each round."""
+        ahead = max(0, len(self.staging) + 1 - max(0, self.room))
+        return self.latency.current.of(weight) * (1 + ahead / max(1, len(self.running)))
 
     def cancel(self, key: JobKey) -> bool:
         """What runs ends at its next step."""
@@ -132,8 +144,6 @@ class StreamLoop:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for served in self._served.values():
-            await served.model.close(drain_s=0.0)
 
     def _begin(self, served: StreamServed) -> None:
         for job in sorted(served.staging.jobs, key=lambda job: job.objective_s):
@@ -143,47 +153,62 @@ class StreamLoop:
             if self._clock() >= job.deadline_s:
                 error = DeadlineExceeded("expired before there was room for it; it was not run")
                 job.reply_to.settle(Ran(served.lane, self._clock()), [Outcome(job, error=error)])
+                self._filled.set()  # it may have been the last that was waited for
                 continue
             task = asyncio.create_task(self._run(served, job), name=f"stream {job.key.job}")
             served.running[job.key] = _Running(job, task)
             task.add_done_callback(partial(self._ended, served, job.key))
 
-    def _ended(self, served: StreamServed, key: JobKey, _: asyncio.Task[None]) -> None:
-        del served.running[key]
+    def _ended(self, served: StreamServed, key: JobKey, task: asyncio.Task[None]) -> None:
+        running = served.running.get(key)
+        if (
+            running is not None and running.task is task
+        ):  # else the same job has begun anew, for a router that came back
+            del served.running[key]
         self._filled.set()
 
     async def _run(self, served: StreamServed, job: StagedJob) -> None:
         """One job, from its beginning to its reply. Cancelled when its caller goes: then there is no reply."""
         began_s = self._clock()
-        beside = len(served.running) + 1
-        answer, units, error = b"", job.units, None
+        beside = len(served.running)  # itself among them
+        handed, error = _HandedOn(job.units), None
         try:
-            answer, units = await self._hand_on(served, job)
+            await self._hand_on(served, job, handed)
         except IsochroneError as fault:
             error = fault
         except Exception as fault:
             error = incident(f"{served.lane}: run raised", fault)
         took_s = self._clock() - began_s
         if error is None:
-            served.ran(jobs=1, units=units, compute_s=took_s)
+            # A reader's pauses are not the model's.
+            served.ran(jobs=1, units=handed.units, compute_s=None if handed.has_waited else took_s)
             served.mean_jobs = beside
-        job.units = units
-        ran = Ran(served.lane, began_s, took_s, jobs=beside, units=units, closed_by=ClosedBy.STREAM)
-        job.reply_to.settle(ran, [Outcome(job, answer, error)])
+        job.units = handed.units
+        ran = Ran(served.lane, began_s, took_s, jobs=beside, units=handed.units, closed_by=ClosedBy.STREAM)
+        job.reply_to.settle(ran, [Outcome(job, handed.answer, error)])
 
-    async def _hand_on(self, served: StreamServed, job: StagedJob) -> tuple[bytes, int]:
-        """Sends chunks, or gives the answer's bytes where it doesn't stream; with either, the units done."""
-        number, answer, units = 0, b"", job.units
+    async def _hand_on(self, served: StreamServed, job: StagedJob, handed: _HandedOn) -> None:
+        """Sends chunks, or keeps the answer where it doesn't stream. Raises DeadlineExceeded for a reader who takes no
+        more."""
+        number = 0
         name = f"{job.key.owner:x}-{job.key.job}-{job.attempt}"
         end_s = job.deadline_s - LAST_WORD_S - served.latency.current.per_unit_s
         parts: Any = served.model.run(job.item, name=name, deadline_s=end_s)
         async with aclosing(parts):
             async for part in parts:
-                units = part.units
+                handed.units = part.units
                 if job.credit is None:
-                    answer = part.payload
+                    handed.answer = part.payload
                     continue
-                await job.credit.spend()
+                while not job.credit.spend():
+                    handed.has_waited = True
+                    await self._granted(job, job.credit)
                 number += 1
                 job.reply_to.chunk(job, number, part.payload)
-        return answer, units
+
+    async def _granted(self, job: StagedJob, credit: Credit) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, job.deadline_s - self._clock())):
+                await credit.granted()
+        except TimeoutError:
+            raise DeadlineExceeded("its reader took no more chunks before the deadline") from None

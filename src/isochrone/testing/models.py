@@ -127,6 +127,9 @@ class RepeatModel:
     async def open(self) -> None:
         pass
 
+    async def watch(self) -> None:
+        await asyncio.Event().wait()
+
     async def close(self, *, drain_s: float) -> None:
         pass
 
@@ -148,7 +151,7 @@ class RepeatModel:
             yield Part(answer, units=step)
 
     def example(self, units: int) -> toy_pb2.ToyMessage:
-        return toy_pb2.ToyMessage(units=min(units, 4))
+        return toy_pb2.ToyMessage(units=units)
 
 
 def _message(payload: bytes) -> toy_pb2.ToyMessage:
