@@ -57,7 +57,7 @@ class Measurement:
     @property
     def busy_load_cores(self) -> float:
         """How many cores the load generator itself kept busy; near one, it was what limited the rate."""
-        return float(self.data["cpu_s"]["load"] / self.data["window_s"])
+        return float(self.data["cpu_s"].get("load", 0.0) / self.data["window_s"])
 
     @property
     def busy_elsewhere_cores(self) -> float:

@@ -116,7 +116,10 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     recorder, tokens = Recorder(), Tokens()
     gc.collect()
     gc.freeze()
-    window = Window(recorder, pids_of(args.pid))
+    pids = pids_of(args.pid)
+    if args.engine:  # then this process is what serves, and nothing to speak of asks
+        pids["engine"] = pids.pop("load")
+    window = Window(recorder, pids)
     callers = [asyncio.create_task(caller(text, requests, recorder, tokens)) for _ in range(args.callers)]
     begin_s = time.monotonic() + args.warmup
     await asyncio.sleep(args.warmup)

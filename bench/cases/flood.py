@@ -30,9 +30,10 @@ async def run(runner: Runner) -> CaseResult:
             calm = runner.side("calm", serving, round=round, method=ECHO, payloads=bodies)
             rate = SHARE_OF_SESSION_RATE * (await calm.closed(64, what="64 in a session", sessions=1)).rate
             await calm.open(rate, what="alone", sessions=1)
-            for name, target in (("a flood", serving), ("a flood of another mesh", apart)):
+            short = runner.warmup_s + runner.seconds + 2.0  # the control's need be no longer
+            for name, target, seconds in (("a flood", serving, 120.0), ("a flood of another mesh", apart, short)):
                 flooding = runner.side("flood", target, round=round, method=ECHO, payloads=bodies)
-                enough = ("--count", str(FLOOD), "--seconds", "120")
+                enough = ("--count", str(FLOOD), "--seconds", str(seconds))
                 async with flooding.background(*enough, callers=FLOOD_CALLERS, nice=FLOOD_NICE) as flood:
                     calmly = await calm.open(rate, what=f"beside {name}", sessions=1, beside={"flood": flood})
                     data = await flood.printed()
