@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,8 +67,10 @@ async def caller(text: Text, requests: itertools.cycle[bytes], recorder: Recorde
         recorder.finished += 1
 
 
-def over_mesh(client: Client, *, whole: bool) -> Text:
-    """In chunks, or as one answer."""
+@asynccontextmanager
+async def over_mesh(target: str, *, whole: bool) -> AsyncIterator[Text]:
+    """Over a session, in chunks or as one answer."""
+    client = Client(target, sessions=1)
 
     async def text(request: bytes) -> AsyncIterator[int]:
         if whole:
@@ -77,11 +80,13 @@ def over_mesh(client: Client, *, whole: bool) -> Text:
             async for chunk in chunks:
                 yield text_chunk_of(chunk).completion_tokens
 
-    return text
+    async with client:
+        yield text
 
 
-async def over_engine(directory: Path) -> Text:
-    """The engine alone, made as a node makes it."""
+@asynccontextmanager
+async def over_engine(directory: Path) -> AsyncIterator[Text]:
+    """The engine alone, made as a node makes it, and closed: its thread must not outlive the interpreter."""
     from isochrone_llm.engine import Limits  # torch is for this side only
     from isochrone_llm.folder import LlamaFolder
     from isochrone_llm.request import RequestReader
@@ -103,7 +108,10 @@ async def over_engine(directory: Path) -> Text:
         async for delta in engine.submit(str(next(names)), token_ids, params, deadline):
             yield delta.completion_tokens
 
-    return text
+    try:
+        yield text
+    finally:
+        await engine.close(drain_s=0)
 
 
 async def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -111,8 +119,12 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     requests = itertools.cycle(
         [request.SerializeToString() for request in itertools.islice(sample_requests(directory), DIFFERENT)]
     )
-    client = None if args.engine else Client(args.target, sessions=1)
-    text = await over_engine(directory) if client is None else over_mesh(client, whole=args.whole)
+    async with over_engine(directory) if args.engine else over_mesh(args.target, whole=args.whole) as text:
+        return await measured(args, text, requests)
+
+
+async def measured(args: argparse.Namespace, text: Text, requests: itertools.cycle[bytes]) -> dict[str, Any]:
+    """One window of callers."""
     recorder, tokens = Recorder(), Tokens()
     gc.collect()
     gc.freeze()
@@ -124,15 +136,13 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     begin_s = time.monotonic() + args.warmup
     await asyncio.sleep(args.warmup)
     made, texts = tokens.made, tokens.texts
-    measured = await between(window, begin_s, begin_s + args.seconds)
+    used = await between(window, begin_s, begin_s + args.seconds)
     made, texts = tokens.made - made, tokens.texts - texts
     for each in callers:
         each.cancel()
     await asyncio.gather(*callers, return_exceptions=True)
-    if client is not None:
-        await client.close()
     found = {"closed": args.callers, "tokens": made, "texts": texts}
-    return found | measured | summary(recorder)
+    return found | used | summary(recorder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
