@@ -21,6 +21,11 @@ def machine_cpu_s(proc: Path = Path("/proc")) -> float:
     return busy_ticks((proc / "stat").read_text()) * _TICK_S
 
 
+def stolen_cpu_s(proc: Path = Path("/proc")) -> float:
+    """Seconds since boot, of all cores together, that a hypervisor gave to others while something here had to run."""
+    return int((proc / "stat").read_text().split("\n", 1)[0].split()[8]) * _TICK_S
+
+
 def cpu_ticks(stat: str) -> int:
     """utime + stime of a /proc/<pid>/stat, proc(5). The name in parentheses may hold anything, ")" too."""
     fields = stat.rpartition(")")[2].split()

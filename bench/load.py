@@ -7,7 +7,8 @@ from the send. Open loop (`--rate R`): requests arrive by a Poisson process what
 them; latency is from the *scheduled* arrival, so a stall of the server, or of this process, is in it.
 
 After `--warmup` seconds comes a window of `--seconds`, at both ends of which the CPU time of this process, of
-those named by `--pid`, and of the whole machine is read. Messages are never parsed. bench/unary_http2.py sends them,
+those named by `--pid`, and of the whole machine is read. `--count N` sends so many requests in place of a window, and
+reads over all of them. Messages are never parsed. bench/unary_http2.py sends them,
 each as a call, or with `--session N` the product's own client, over so many sessions.
 """
 
@@ -32,13 +33,16 @@ import numpy as np
 import uvloop
 from google.rpc import code_pb2
 
-from bench.cpu import machine_cpu_s, process_cpu_s
+from bench.cpu import machine_cpu_s, process_cpu_s, stolen_cpu_s
 from bench.unary_http2 import Connection
 from isochrone.client import Client
 from isochrone.errors import IsochroneError
 from isochrone.status import code_of
 
 _QUANTILES = (*np.linspace(0, 0.98, 50), 0.99, 0.995, 0.999, 1.0)
+
+READY = "ready"
+_NO_MORE = object()
 
 Send: TypeAlias = Callable[[], Awaitable[int]]
 """Sends the next request; gives the status code of its answer."""
@@ -71,11 +75,14 @@ class Recorder:
             self.errors[code_pb2.Code.Name(status)] += 1
 
 
-async def closed_loop(send: Send, recorder: Recorder, *, callers: int, until_s: float) -> None:
-    """`callers` requests under way at any time."""
+async def closed_loop(
+    send: Send, recorder: Recorder, *, callers: int, until_s: float, count: int | None = None
+) -> None:
+    """`callers` requests under way at any time, until then or until `count` were sent."""
+    left = itertools.repeat(None) if count is None else itertools.repeat(None, count)
 
     async def caller() -> None:
-        while (now_s := time.monotonic()) < until_s:
+        while (now_s := time.monotonic()) < until_s and next(left, _NO_MORE) is None:
             await recorder.watch(send, now_s)
 
     async with asyncio.TaskGroup() as group:
@@ -137,27 +144,44 @@ class Alarm:
         os.close(self._fd)
 
 
-async def window(recorder: Recorder, pids: dict[str, int], *, begin_s: float, end_s: float) -> dict[str, Any]:
-    """Sleeps to the window, opens it, sleeps to its end; what was used and done between the two."""
+class Window:
+    """What was used and done between its opening and its close."""
 
-    def reading() -> tuple[float, int, float, dict[str, float]]:
-        used_s = {name: process_cpu_s(pid) for name, pid in pids.items()}
-        return time.monotonic(), recorder.finished, machine_cpu_s(), used_s
+    def __init__(self, recorder: Recorder, pids: dict[str, int]) -> None:
+        self._recorder = recorder
+        self._pids = pids
+        self._opened = self._reading()
 
+    def open(self) -> None:
+        self._opened = self._reading()
+        self._recorder.recording = True
+
+    def close(self) -> dict[str, Any]:
+        self._recorder.recording = False
+        from_s, from_count, from_machine_s, from_stolen_s, from_used_s = self._opened
+        to_s, to_count, to_machine_s, to_stolen_s, to_used_s = self._reading()
+        cpu_s = {name: to_used_s[name] - from_used_s[name] for name in self._pids}
+        return {
+            "from_s": from_s,
+            "window_s": to_s - from_s,
+            "requests": to_count - from_count,
+            "rate": (to_count - from_count) / (to_s - from_s),
+            "cpu_s": cpu_s,
+            "elsewhere_cpu_s": to_machine_s - from_machine_s - sum(cpu_s.values()),
+            "stolen_cpu_s": to_stolen_s - from_stolen_s,
+        }
+
+    def _reading(self) -> tuple[float, int, float, float, dict[str, float]]:
+        used_s = {name: process_cpu_s(pid) for name, pid in self._pids.items()}
+        return time.monotonic(), self._recorder.finished, machine_cpu_s(), stolen_cpu_s(), used_s
+
+
+async def between(window: Window, begin_s: float, end_s: float) -> dict[str, Any]:
+    """Sleeps to the window, opens it, sleeps to its end."""
     await asyncio.sleep(begin_s - time.monotonic())
-    from_s, from_count, from_machine_s, from_used_s = reading()
-    recorder.recording = True
+    window.open()
     await asyncio.sleep(end_s - time.monotonic())
-    recorder.recording = False
-    to_s, to_count, to_machine_s, to_used_s = reading()
-    cpu_s = {name: to_used_s[name] - from_used_s[name] for name in pids}
-    return {
-        "window_s": to_s - from_s,
-        "requests": to_count - from_count,
-        "rate": (to_count - from_count) / (to_s - from_s),
-        "cpu_s": cpu_s,
-        "elsewhere_cpu_s": to_machine_s - from_machine_s - sum(cpu_s.values()),
-    }
+    return window.close()
 
 
 def summary(recorder: Recorder) -> dict[str, Any]:
@@ -195,18 +219,25 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
         return next(turns).call(args.method, next(payloads), timeout_s=args.timeout)
 
     recorder = Recorder()
-    pids = {"load": os.getpid(), **{name: int(pid) for name, _, pid in (each.partition("=") for each in args.pid)}}
+    window = Window(recorder, pids_of(args.pid))
     async with asyncio.timeout(args.warmup + args.seconds + 2 * args.timeout + 10):
         gc.collect()
         gc.freeze()
+        if args.announce:
+            print(READY, flush=True)
         start_s = time.monotonic()
         begin_s, end_s = start_s + args.warmup, start_s + args.warmup + args.seconds
-        if args.closed:
+        if args.count:
+            window.open()
+            await closed_loop(send, recorder, callers=args.closed, until_s=end_s, count=args.count)
+            measured = window.close()
+        elif args.closed:
             load = closed_loop(send, recorder, callers=args.closed, until_s=end_s)
+            measured, _ = await asyncio.gather(between(window, begin_s, end_s), load)
         else:
             arrivals_s = poisson_arrivals_s(args.rate, begin_s=start_s, end_s=end_s, seed=args.seed)
             load = open_loop(send, recorder, arrivals_s=arrivals_s)
-        measured, _ = await asyncio.gather(window(recorder, pids, begin_s=begin_s, end_s=end_s), load)
+            measured, _ = await asyncio.gather(between(window, begin_s, end_s), load)
     for connection in connections:
         connection.close()
     if client is not None:
@@ -221,6 +252,11 @@ async def over_session(client: Client, route: str, payload: bytes, *, timeout_s:
     except IsochroneError as error:
         return code_of(error)
     return int(code_pb2.OK)
+
+
+def pids_of(named: Sequence[str]) -> dict[str, int]:
+    """This process as "load", and those of "name=pid"."""
+    return {"load": os.getpid(), **{name: int(pid) for name, _, pid in (each.partition("=") for each in named)}}
 
 
 def write_payloads(path: Path, payloads: Sequence[bytes]) -> None:
@@ -245,6 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--closed", type=int, metavar="N", help="requests in flight")
     mode.add_argument("--rate", type=float, metavar="R", help="requests a second, Poisson")
+    parser.add_argument("--count", type=int, metavar="N", help="requests in all, with --closed; no warm-up")
     parser.add_argument("--payloads", type=Path, help="file of request bodies, sent in turn")
     parser.add_argument("--bytes", type=int, default=2048, help="size of the one body without --payloads")
     parser.add_argument("--channels", type=int, default=4, help="connections")
@@ -254,7 +291,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="deadline of each request")
     parser.add_argument("--seed", type=int, default=1, help="of the arrivals")
     parser.add_argument("--pid", action="append", default=[], metavar="NAME=PID", help="process to account for")
+    parser.add_argument("--announce", action="store_true", help=f"print {READY!r} before the first request")
     args = parser.parse_args(argv)
+    if args.count and not args.closed:
+        parser.error("--count goes with --closed")
     json.dump(uvloop.run(run(args)), sys.stdout)
 
 

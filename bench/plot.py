@@ -91,9 +91,9 @@ def _curve(rounds: Sequence[Measurement]) -> tuple[list[float], list[float]]:
 
 
 def _target_bars(axes: Axes, results: Sequence[CaseResult]) -> None:
-    """Each target's figure as a share of its limit."""
+    """Each target's figure as a share of its limit, where that isn't zero."""
     axes.set_title("Measured, as a share of the target")
-    verdicts = [(result.name, verdict) for result in results for verdict in result.verdicts]
+    verdicts = [(result.name, verdict) for result in results for verdict in result.verdicts if verdict.limit]
     for row, (_, verdict) in enumerate(verdicts):
         low, share, high = (value / verdict.limit for value in _in_order(verdict.measured))
         colour = "#4f8f4f" if verdict.met else "#c0504d"

@@ -82,7 +82,8 @@ def doubts(result: CaseResult) -> list[str]:
     if busy.high > BUSY_CORES:
         found.append(
             f"[yellow]in doubt[/]: other processes kept up to {in_digits(busy.high)} cores busy "
-            f"(median {in_digits(busy.median)})"
+            f"(median {in_digits(busy.median)}), of which the hypervisor took up to "
+            f"{in_digits(spread_of(result.measurements, 'stolen_cores').high)}"
         )
     for contender, what in kinds(result.measurements):
         cores = spread_of(having(result.measurements, contender, what), "busy_load_cores")

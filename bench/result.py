@@ -35,14 +35,19 @@ class Measurement:
         return float(self.data["p99_ms"])
 
     @property
+    def tokens_per_s(self) -> float:
+        """Of texts."""
+        return float(self.data["tokens"]) / float(self.data["window_s"])
+
+    @property
     def failed(self) -> int:
         return sum(self.data["errors"].values())
 
     @property
     def server_cpu_us(self) -> dict[str, float]:
-        """Microseconds of CPU per request by process, the load generator's own left out."""
+        """Microseconds of CPU per request by process, without the load generator's own and those beside it."""
         used_s = self.data["cpu_s"]
-        return {name: used_s[name] / self.data["requests"] * 1e6 for name in used_s if name != "load"}
+        return {name: used_s[name] / self.data["requests"] * 1e6 for name in used_s if not name.startswith("load")}
 
     @property
     def cpu_us(self) -> float:
@@ -52,12 +57,24 @@ class Measurement:
     @property
     def busy_load_cores(self) -> float:
         """How many cores the load generator itself kept busy; near one, it was what limited the rate."""
-        return float(self.data["cpu_s"]["load"] / self.data["window_s"])
+        return float(self.data["cpu_s"].get("load", 0.0) / self.data["window_s"])
 
     @property
     def busy_elsewhere_cores(self) -> float:
         """How many cores were busy with what belongs to neither side: other people, the kernel."""
         return float(self.data["elsewhere_cpu_s"] / self.data["window_s"])
+
+    @property
+    def stolen_cores(self) -> float:
+        """How many cores a hypervisor gave to others meanwhile; they are among those busy elsewhere."""
+        return float(self.data.get("stolen_cpu_s", 0.0) / self.data["window_s"])
+
+    def share_within(self, other: Measurement) -> float:
+        """The part of this window that lies in another's, which ran beside it."""
+        begin_s, window_s = self.data["from_s"], self.data["window_s"]
+        other_begin_s = other.data["from_s"]
+        end_s = min(begin_s + window_s, other_begin_s + other.data["window_s"])
+        return float(max(0.0, end_s - max(begin_s, other_begin_s)) / window_s)
 
 
 @dataclass(frozen=True, slots=True)

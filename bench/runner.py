@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.cores import Cores, started_on
-from bench.load import write_payloads
+from bench.load import READY, write_payloads
 from bench.result import Measurement
 from bench.servers import Serving
+
+TIMEOUT_S = 5.0
+"""The deadline of a request where a case sets none."""
 
 
 @dataclass(slots=True)
@@ -31,24 +35,64 @@ class Runner:
 
     def side(self, contender: str, serving: Serving, *, round: int, method: str, payloads: Sequence[bytes]) -> Side:
         """One contender in one round, ready for load."""
-        bodies = self.folder / "payloads"
+        bodies = self.folder / f"payloads of {contender}"
         write_payloads(bodies, payloads)
         return Side(self, contender, serving, round, method, bodies)
 
     async def in_process(self, module: str, *arguments: str, cores: frozenset[int]) -> Any:
         """Runs a module of the benchmark on some cores; gives the JSON that it prints."""
+        async with self.started(module, *arguments, cores=cores) as process:
+            return await process.printed()
+
+    @asynccontextmanager
+    async def started(
+        self, module: str, *arguments: str, cores: frozenset[int], nice: int = 0
+    ) -> AsyncIterator[Started]:
+        """A module of the benchmark that runs on some cores; it is ended with the block."""
+        command = (sys.executable, "-m", module, *arguments)
         with started_on(cores):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+                *(("nice", "-n", str(nice)) if nice else ()), *command, stdout=asyncio.subprocess.PIPE
             )
         try:
-            output, _ = await process.communicate()
+            yield Started(module, process)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if process.returncode:
-            raise RuntimeError(f"{module} ended with exit code {process.returncode}")
+
+    def note(self, measured: Measurement) -> Measurement:
+        """Keeps a measurement, and says it. Raises RuntimeError where nothing was answered."""
+        if not measured.data["answered"]:
+            why = measured.data["errors"] or "no requests"
+            raise RuntimeError(f"{measured.contender}, {measured.what}: nothing was answered: {why}")
+        self.measurements.append(measured)
+        self.say(in_a_line(measured))
+        return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process of the benchmark that runs."""
+
+    module: str
+    process: asyncio.subprocess.Process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def ready(self) -> None:
+        """Once it has said that it begins. Raises RuntimeError where it ends before."""
+        assert self.process.stdout is not None
+        if (await self.process.stdout.readline()).decode().strip() != READY:
+            raise RuntimeError(f"{self.module} did not begin")
+
+    async def printed(self) -> Any:
+        """The JSON that it prints at its end. Raises RuntimeError where it fails."""
+        output, _ = await self.process.communicate()
+        if self.process.returncode:
+            raise RuntimeError(f"{self.module} ended with exit code {self.process.returncode}")
         return json.loads(output)
 
 
@@ -63,28 +107,40 @@ class Side:
     method: str
     bodies: Path
 
-    async def closed(self, callers: int, *, what: str | None = None, sessions: int = 0) -> Measurement:
+    async def closed(
+        self, callers: int, *, what: str | None = None, sessions: int = 0, timeout_s: float = TIMEOUT_S
+    ) -> Measurement:
         """Closed loop with that many requests in flight, each a call of its own, or over so many sessions."""
-        how = ("--session", str(sessions)) if sessions else ()
-        return await self._load(what or f"{callers} in flight", "--closed", str(callers), *how)
+        mode = ("--closed", str(callers), "--session", str(sessions), "--timeout", str(timeout_s))
+        return await self._load(what or f"{callers} in flight", *mode)
 
-    async def open(self, rate: float, *, what: str) -> Measurement:
-        """Open loop at a rate."""
-        return await self._load(what, "--rate", f"{rate:.3f}")
+    async def open(
+        self, rate: float, *, what: str, sessions: int = 0, beside: Mapping[str, Started] | None = None
+    ) -> Measurement:
+        """Open loop at a rate. `beside`: load generators that run meanwhile, so that what they use is nobody's else."""
+        others = [part for name, each in (beside or {}).items() for part in ("--pid", f"load of {name}={each.pid}")]
+        return await self._load(what, "--rate", f"{rate:.3f}", "--session", str(sessions), *others)
+
+    @asynccontextmanager
+    async def background(self, *mode: str, callers: int, nice: int = 0) -> AsyncIterator[Started]:
+        """A closed loop over a session that runs beside another load, and has begun. `mode`: how it ends."""
+        how = ("--announce", "--warmup", "0", "--closed", str(callers), "--session", "1")
+        cores = self.runner.cores.second
+        async with self.runner.started("bench.load", *self._to(), *how, *mode, cores=cores, nice=nice) as process:
+            await process.ready()
+            yield process
 
     async def _load(self, what: str, *mode: str) -> Measurement:
         """One window of load from the second core. Raises RuntimeError where nothing was answered."""
         runner = self.runner
-        target = ("--target", self.serving.target, "--method", f"/{self.method}", "--payloads", str(self.bodies))
         times = ("--warmup", str(runner.warmup_s), "--seconds", str(runner.seconds), "--seed", str(self.round))
-        pids = [part for name, pid in self.serving.pids.items() for part in ("--pid", f"{name}={pid}")]
-        data = await runner.in_process("bench.load", *target, *mode, *times, *pids, cores=runner.cores.second)
-        if not data["answered"]:
-            raise RuntimeError(f"{self.contender}, {what}: nothing was answered: {data['errors'] or 'no requests'}")
-        measured = Measurement(self.contender, what, self.round, data)
-        runner.measurements.append(measured)
-        runner.say(in_a_line(measured))
-        return measured
+        data = await runner.in_process("bench.load", *self._to(), *mode, *times, cores=runner.cores.second)
+        return runner.note(Measurement(self.contender, what, self.round, data))
+
+    def _to(self) -> list[str]:
+        """What a load generator sends, and whose CPU it reads."""
+        target = ["--target", self.serving.target, "--method", f"/{self.method}", "--payloads", str(self.bodies)]
+        return target + [part for name, pid in self.serving.pids.items() for part in ("--pid", f"{name}={pid}")]
 
 
 def in_a_line(measured: Measurement) -> str:
@@ -94,5 +150,5 @@ def in_a_line(measured: Measurement) -> str:
     return (
         f"round {measured.round} · {measured.contender}, {measured.what}: {measured.rate:,.0f}/s, "
         f"p50 {measured.p50_ms:.2f} ms, p99 {measured.p99_ms:.2f} ms, CPU {measured.cpu_us:.0f} µs ({parts}), "
-        f"elsewhere {measured.busy_elsewhere_cores:.2f} cores{failed}"
+        f"elsewhere {measured.busy_elsewhere_cores:.2f} cores, of which stolen {measured.stolen_cores:.2f}{failed}"
     )

@@ -47,8 +47,11 @@ async def echo_floor(cores: frozenset[int]) -> AsyncIterator[Serving]:
 
 
 @asynccontextmanager
-async def mesh(config: str, cores: Mapping[str, frozenset[int]]) -> AsyncIterator[Serving]:
-    """The mesh of bench/configs/<config>.yaml. `cores` of a kind of process: "redis", "router", "node".
+async def mesh(
+    config: str, cores: Mapping[str, frozenset[int]], *, killed: str | None = None
+) -> AsyncIterator[Serving]:
+    """The mesh of bench/configs/<config>.yaml. `cores` of a kind of process, "redis", "router", "node", or of one by
+    its name. The child `killed` dies once all are ready.
 
     Raises isochrone.errors.IsochroneError if it does not start.
     """
@@ -57,6 +60,9 @@ async def mesh(config: str, cores: Mapping[str, frozenset[int]]) -> AsyncIterato
         pids = {}
         for child in stack.children:
             assert child.pid is not None
+            if child.name == killed:
+                child.kill()
+                continue
             pids[child.name] = child.pid
-            pin(child.pid, set(cores[child.kind]))
+            pin(child.pid, set(cores.get(child.name, cores[child.kind])))
         yield Serving(stack.target, pids)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import echo, rank1, rank64, session, twonodes
+from bench.cases import echo, fanout, flood, llm, photos, rank1, rank64, session, twonodes
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -11,5 +11,9 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "rank1": rank1.run,
     "rank64": rank64.run,
     "session": session.run,
+    "flood": flood.run,
+    "fanout": fanout.run,
+    "llm": llm.run,
+    "photos": photos.run,
     "twonodes": twonodes.run,
 }

@@ -31,10 +31,13 @@ async def run(runner: Runner) -> CaseResult:
         async with mesh(CONFIG, everywhere) as serving:
             side = runner.side("ranker", serving, round=round, method=METHOD, payloads=rankings)
             await side.closed(64, what="64 in a session", sessions=1)
+            await side.closed(1, what="1 in a session", sessions=1)
+            await side.closed(1)
     made = runner.measurements
     full, floor = having(made, "mesh", "64 in a session"), having(made, "floor", "64 in flight")
     ranked = having(made, "ranker", "64 in a session")
     alone, unary = having(made, "mesh", "1 in a session"), having(made, "mesh", "1 in flight")
+    ranked_alone, ranked_unary = having(made, "ranker", "1 in a session"), having(made, "ranker", "1 in flight")
     return CaseResult(
         name="session",
         title=TITLE,
@@ -71,6 +74,14 @@ async def run(runner: Runner) -> CaseResult:
                 "ms",
                 over(alone, unary, "p50_ms", minus=True),
                 beside(alone, unary, "p50_ms", "ms"),
+            ),
+            Verdict(
+                "ranker at 1 row, p50 alone over unary's",
+                "≤",
+                0.0,
+                "ms",
+                over(ranked_alone, ranked_unary, "p50_ms", minus=True),
+                beside(ranked_alone, ranked_unary, "p50_ms", "ms"),
             ),
         ],
         measurements=made,

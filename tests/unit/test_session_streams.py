@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,11 +14,13 @@ from google.rpc import status_pb2
 from harness.by_hand import BUDGET, Asked, ByHand
 from isochrone.deadline import monotonic
 from isochrone.errors import IsochroneError, Unavailable
+from isochrone.rpc import Call
+from isochrone.starting import Ended, Leave, Start
 from isochrone.status import from_status
 from isochrone.v1 import router_pb2
 from isochrone_router.answer_stream import MOST_CREDITS
 from isochrone_router.outgoing import MESSAGE_BYTES
-from isochrone_router.session import Session, Sessions, Window
+from isochrone_router.session import Company, Session, Sessions, Window
 
 HELLO = router_pb2.ClientFrames(hello=router_pb2.SessionHello(version_min=1, version_max=1))
 ROUTE = "isochrone.testing.v1.Toy/Repeat"
@@ -71,13 +73,17 @@ class Stream:
         return self._out.empty()
 
 
+async def serve(stream: Stream, start: Start, *, window: Window | None = None, company: Company) -> None:
+    """A session until its end."""
+    served = Session(stream, start, name="router", window=window or Window(), clock=monotonic, company=company)
+    await served.run()
+
+
 @asynccontextmanager
 async def session(window: Window | None = None, *, fails: str = "") -> AsyncIterator[Stream]:
     """A session that has said welcome. It ends well, or with words that `fails` is among."""
     stream = Stream()
-    serving = asyncio.create_task(
-        Session(stream, stream.start, name="router", window=window or Window(), clock=monotonic).run()
-    )
+    serving = asyncio.create_task(serve(stream, stream.start, window=window, company=Company()))
     stream.say(HELLO)
     assert (await stream.hear()).welcome.version == 1
     try:
@@ -340,3 +346,34 @@ async def test_a_router_that_drains_lets_streams_go_on() -> None:
     stream.say_no_more()
     await asyncio.wait_for(serving, 10)
     assert len(sessions) == 0
+
+
+async def test_next_to_a_flood_small_messages_are_read_often() -> None:
+    """Each turn of the loop reads one of them, so turns are short while, and only while, others have requests there."""
+    flood, calm, company, started = Stream(), Stream(), Company(), list[str]()
+
+    def start(call: Call, ended: Callable[[Ended], None], *_: object) -> Leave:
+        started.append(call.request.decode())
+        return lambda: None
+
+    serving = [asyncio.create_task(serve(stream, start, company=company)) for stream in (flood, calm)]
+
+    def requests(whose: str, ids: range) -> list[router_pb2.SessionRequest]:
+        return [router_pb2.SessionRequest(id=id, route=ROUTE, payload=whose.encode()) for id in ids]
+
+    for stream in (flood, calm):
+        stream.say(HELLO)
+        await stream.hear()
+    flood.say(requests=requests("flood", range(1, 301)))
+    for id in range(1, 9):
+        calm.say(requests=requests("calm", range(id, id + 1)))
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert started.count("flood") == 300
+    assert [turn for turn, whose in enumerate(started) if whose == "calm"][-1] < 200
+    assert started[:64].count("flood") > 56, "alone, it goes on for longer"
+    assert company.busy == 2
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    assert company.busy == 0

@@ -34,6 +34,10 @@ REQUEST_BYTES = 64 * 1024
 """A larger one would hold up the small ones behind it."""
 AT_ONCE = 64
 """Requests of one message that are started before others get their turn."""
+AT_ONCE_IN_COMPANY = 4
+"""And while other sessions have requests under way. Each turn of the event loop reads one message of each session, and
+the messages of a client that sends a request now and then are small: next to a flood it would get a few of them through
+in each long turn, and fall behind for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,29 @@ class Window:
     bytes: int = 16 * 2**20
 
 
+class Company:
+    """The sessions of one router process, as each of them sees the others."""
+
+    def __init__(self) -> None:
+        self.busy = 0
+        """How many have requests under way."""
+
+    def __repr__(self) -> str:
+        return f"<Company of {self.busy} busy sessions>"
+
+
 class Session:
     """One stream, from its Hello to its end."""
 
-    def __init__(self, context: Any, start: Start, *, name: str, window: Window, clock: Clock) -> None:
+    def __init__(
+        self, context: Any, start: Start, *, name: str, window: Window, clock: Clock, company: Company
+    ) -> None:
         self._context = context
         self._start = start
         self._name = name
         self._window = window
         self._clock = clock
+        self._company = company
         self._under_way: dict[int, _UnderWay] = {}
         self._held = self._held_bytes = 0
         self._out = Outgoing()
@@ -82,7 +100,7 @@ class Session:
                         self._room.clear()
                         await self._room.wait()
                     self._take(request, received_s)
-                    if not number % AT_ONCE:
+                    if not number % (AT_ONCE if self._company.busy < 2 else AT_ONCE_IN_COMPANY):
                         await asyncio.sleep(0)
             for under_way in list(self._under_way.values()):
                 if under_way.stream is not None:
@@ -96,6 +114,7 @@ class Session:
                 if request.leave is not None:
                     request.leave()
             self._under_way.clear()
+            self._hold(-self._held, -self._held_bytes)
             await asyncio.gather(writing, return_exceptions=True)  # on a stream that is gone it raises
 
     def drain(self) -> None:
@@ -116,8 +135,7 @@ class Session:
         if not id or id in self._under_way:
             raise InvalidRequest.of("requests.id", f"{id}: must be over 0, and that of no request under way")
         under_way = self._under_way[id] = _UnderWay(len(payload))
-        self._held += 1
-        self._held_bytes += len(payload)
+        self._hold(1, len(payload))
         timeout_us = request.timeout_us
         call = Call(
             route=request.route,
@@ -176,16 +194,24 @@ class Session:
         return self._held >= self._window.requests or self._held_bytes + more_bytes > self._window.bytes
 
     def _release(self, requests: int, request_bytes: int) -> None:
-        self._held -= requests
-        self._held_bytes -= request_bytes
+        self._hold(-requests, -request_bytes)
         self._room.set()
+
+    def _hold(self, requests: int, request_bytes: int) -> None:
+        """So many more; fewer, where they are under 0."""
+        was_busy = self._held > 0
+        self._held += requests
+        self._held_bytes += request_bytes
+        self._company.busy += (self._held > 0) - was_busy
 
 
 class Sessions:
     """The Session method: a handler for each stream, and all that are open."""
 
     def __init__(self, start: Start, *, name: str, window: Window, clock: Clock) -> None:
-        self._new: Callable[[Any], Session] = partial(Session, start=start, name=name, window=window, clock=clock)
+        self._new: Callable[[Any], Session] = partial(
+            Session, start=start, name=name, window=window, clock=clock, company=Company()
+        )
         self._open: set[Session] = set()
         self._draining = False
 

@@ -50,7 +50,10 @@ class EchoModel:
 
 
 class SleepModel:
-    """Sleeps `sleep_ms` a batch and `unit_ms` a unit, then echoes; has trouble where a request asks for it."""
+    """Sleeps `sleep_ms` a batch and `unit_ms` a unit, then echoes; has trouble where a request asks for it.
+
+    With `decode_ms`, each request sleeps in a thread before that: time that nobody predicts.
+    """
 
     variant = "sleep"
     routes: Sequence[str] = (SLEEP,)
@@ -61,6 +64,7 @@ class SleepModel:
         *,
         sleep_ms: float = 10.0,
         unit_ms: float = 0.0,
+        decode_ms: float = 0.0,
         batch_jobs: int = 8,
         max_units: int = 1000,
         journal: Journal | None = None,
@@ -68,6 +72,8 @@ class SleepModel:
     ) -> None:
         self._sleep_s = sleep_ms / 1e3
         self._unit_s = unit_ms / 1e3
+        self._decode_s = decode_ms / 1e3
+        self.decodes_beside = decode_ms > 0
         self.batch_jobs = batch_jobs
         self.batch_units = max(max_units, batch_jobs)
         self.max_units = max_units
@@ -79,6 +85,8 @@ class SleepModel:
         pass
 
     def decode(self, route: str, payload: bytes) -> toy_pb2.ToyMessage:
+        if self._decode_s:
+            self._sleep(self._decode_s)
         return _message(payload)
 
     def weigh(self, item: toy_pb2.ToyMessage) -> int:

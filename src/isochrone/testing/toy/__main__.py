@@ -20,6 +20,7 @@ def make_models(config: MeshConfig, node: NodeConfig) -> Sequence[Model | Stream
         SleepModel(
             sleep_ms=options.sleep_ms,
             unit_ms=options.unit_ms,
+            decode_ms=options.decode_ms,
             batch_jobs=options.batch_jobs,
             journal=journal,
         ),

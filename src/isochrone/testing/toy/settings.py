@@ -18,6 +18,8 @@ class ToyOptions(BaseModel):
     """How long a batch of Sleep takes."""
     unit_ms: float = Field(default=0.0, ge=0, le=1_000)
     """And how much longer for each unit in it."""
+    decode_ms: float = Field(default=0.0, ge=0, le=60_000)
+    """How long each request of Sleep takes before its batch, by nobody's prediction."""
     batch_jobs: int = Field(default=8, ge=1, le=1024)
     """Requests that sleep together."""
     echo_jobs: int = Field(default=64, ge=1, le=1024)
