@@ -372,7 +372,26 @@ async def test_next_to_a_flood_small_messages_are_read_often() -> None:
     assert started.count("flood") == 300
     assert [turn for turn, whose in enumerate(started) if whose == "calm"][-1] < 200
     assert started[:64].count("flood") > 56, "alone, it goes on for longer"
-    assert company.busy == 2
+    assert company.busy == 2, "two clients"
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    assert company.busy == 0
+
+
+async def test_sessions_of_one_client_are_no_company() -> None:
+    """A client has two of them by itself: it pays nothing for that."""
+    company = Company()
+    streams = [Stream(), Stream()]
+    serving = [asyncio.create_task(serve(stream, stream.start, company=company)) for stream in streams]
+    for stream in streams:
+        hello = router_pb2.SessionHello(version_min=1, version_max=1, client=7)
+        stream.say(router_pb2.ClientFrames(hello=hello))
+        await stream.hear()
+        stream.say(requests=[router_pb2.SessionRequest(id=1, route=ROUTE, payload=b"x")])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert company.busy == 1
     for task in serving:
         task.cancel()
     await asyncio.gather(*serving, return_exceptions=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ REQUEST_BYTES = 64 * 1024
 AT_ONCE = 64
 """Requests of one message that are started before others get their turn."""
 AT_ONCE_IN_COMPANY = 4
-"""And while other sessions have requests under way. Each turn of the event loop reads one message of each session, and
+"""And while other clients have requests under way. Each turn of the event loop reads one message of each session, and
 the messages of a client that sends a request now and then are small: next to a flood it would get a few of them through
 in each long turn, and fall behind for ever."""
 
@@ -49,14 +50,28 @@ class Window:
 
 
 class Company:
-    """The sessions of one router process, as each of them sees the others."""
+    """Who has requests under way in the sessions of one router process. A client may have several sessions."""
 
     def __init__(self) -> None:
-        self.busy = 0
-        """How many have requests under way."""
+        self._busy: Counter[int] = Counter()
 
     def __repr__(self) -> str:
-        return f"<Company of {self.busy} busy sessions>"
+        return f"<Company of {self.busy} busy clients>"
+
+    @property
+    def busy(self) -> int:
+        """How many clients have requests under way."""
+        return len(self._busy)
+
+    def add(self, client: int) -> None:
+        """A session of the client has some now."""
+        self._busy[client] += 1
+
+    def remove(self, client: int) -> None:
+        """It has none any more."""
+        self._busy[client] -= 1
+        if not self._busy[client]:
+            del self._busy[client]
 
 
 class Session:
@@ -71,6 +86,7 @@ class Session:
         self._window = window
         self._clock = clock
         self._company = company
+        self._client = id(self)
         self._under_way: dict[int, _UnderWay] = {}
         self._held = self._held_bytes = 0
         self._out = Outgoing()
@@ -81,7 +97,9 @@ class Session:
 
     async def run(self) -> None:
         """Serves until the client ends the stream, or breaks its rules. Raises InvalidRequest where it does."""
-        welcome = _welcome((await self._read()).hello, name=self._name, window=self._window)
+        hello = (await self._read()).hello
+        self._client = hello.client or self._client
+        welcome = _welcome(hello, name=self._name, window=self._window)
         await self._context.write(router_pb2.SessionFrames(welcome=welcome).SerializeToString())
         if welcome.refusal:
             return
@@ -202,7 +220,10 @@ class Session:
         was_busy = self._held > 0
         self._held += requests
         self._held_bytes += request_bytes
-        self._company.busy += (self._held > 0) - was_busy
+        if self._held > 0 and not was_busy:
+            self._company.add(self._client)
+        elif was_busy and not self._held:
+            self._company.remove(self._client)
 
 
 class Sessions:

@@ -84,13 +84,14 @@ class Session:
         return f"<Session with {self._welcome.router}, {state}, {self.under_way} under way>"
 
     @classmethod
-    async def open(cls, endpoint: Endpoint, *, timeout_s: float) -> Session:
-        """Connects, on a connection of its own. Raises SessionLost, or NoSessions."""
+    async def open(cls, endpoint: Endpoint, *, client: int, timeout_s: float) -> Session:
+        """Connects, on a connection of its own. `client` is the same in all of one client's. Raises SessionLost, or
+        NoSessions."""
         channel = endpoint.dialled(own_connection=True)
         try:
             async with asyncio.timeout(timeout_s):
                 stream = _opened(channel)
-                hello = router_pb2.SessionHello(version_min=OLDEST, version_max=NEWEST)
+                hello = router_pb2.SessionHello(version_min=OLDEST, version_max=NEWEST, client=client)
                 await stream.write(router_pb2.ClientFrames(hello=hello).SerializeToString())
                 first = await stream.read()
                 if first is EOF:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -32,7 +33,8 @@ class SessionTransport:
     """A Transport for asyncio over `sessions` streams to each endpoint. Connects on first use."""
 
     def __init__(self, endpoints: Sequence[Endpoint], *, sessions: int) -> None:
-        self._slots = [_Slot(endpoint) for endpoint in endpoints for _ in range(sessions)]
+        client = secrets.randbits(63)
+        self._slots = [_Slot(endpoint, client) for endpoint in endpoints for _ in range(sessions)]
         self._unary = [UnaryTransport(endpoint) for endpoint in endpoints]
         self._turn = random.randrange(len(endpoints))
         self._max_message_bytes = endpoints[0].max_message_bytes
@@ -142,8 +144,9 @@ class SessionTransport:
 class _Slot:
     """The place of one session."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, client: int) -> None:
         self.endpoint = endpoint
+        self._client = client
         self.session: Session | None = None
         self.opening: asyncio.Task[None] | None = None
         self._again_at_s = 0.0
@@ -174,7 +177,7 @@ class _Slot:
         if before is not None:
             self._leave(before, grace_s=30.0)  # a draining one still answers
         try:
-            self.session = await Session.open(self.endpoint, timeout_s=OPEN_S)
+            self.session = await Session.open(self.endpoint, client=self._client, timeout_s=OPEN_S)
             self._pause_s = AGAIN_FIRST_S
         except NoSessions:
             self._again_at_s = time.monotonic() + NONE_HERE_S

@@ -26,41 +26,41 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from isochrone.v1 import budget_pb2 as isochrone_dot_v1_dot_budget__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/router.proto\x12\x0cisochrone.v1\x1a\x19google/protobuf/any.proto\x1a\x19isochrone/v1/budget.proto\"\xae\x01\n\x0c\x43lientFrames\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.isochrone.v1.SessionHello\x12.\n\x08requests\x18\x02 \x03(\x0b\x32\x1c.isochrone.v1.SessionRequest\x12\x0f\n\x07\x63\x61ncels\x18\x03 \x03(\x04\x12,\n\x07\x63redits\x18\x04 \x03(\x0b\x32\x1b.isochrone.v1.SessionCreditJ\x04\x08\x05\x10\x10\"\xad\x01\n\rSessionFrames\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.isochrone.v1.SessionWelcome\x12,\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x1b.isochrone.v1.SessionAnswer\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12*\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x1a.isochrone.v1.SessionChunkJ\x04\x08\x05\x10\x10\"8\n\x0cSessionHello\x12\x13\n\x0bversion_min\x18\x01 \x01(\r\x12\x13\n\x0bversion_max\x18\x02 \x01(\r\"\x88\x01\n\x0eSessionWelcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06router\x18\x02 \x01(\t\x12\x0f\n\x07refusal\x18\x03 \x01(\t\x12\x17\n\x0fwindow_requests\x18\x04 \x01(\r\x12\x14\n\x0cwindow_bytes\x18\x05 \x01(\r\x12\x15\n\rrequest_bytes\x18\x06 \x01(\r\"\xaf\x01\n\x0eSessionRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05route\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x04 \x01(\r\x12\x0f\n\x07variant\x18\x05 \x01(\t\x12\x0f\n\x07\x63redits\x18\x06 \x01(\r\x12\x0c\n\x04tier\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x12\n\ntracestate\x18\t \x01(\tJ\x04\x08\n\x10\x10\";\n\x0cSessionChunk\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"+\n\rSessionCredit\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\"h\n\rSessionAnswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12*\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x1a.isochrone.v1.BudgetReport\"0\n\rFanOutRequest\x12\x1f\n\x04legs\x18\x01 \x03(\x0b\x32\x11.isochrone.v1.Leg\"\xcb\x01\n\x03Leg\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12%\n\x07request\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x12\n\ntimeout_us\x18\x05 \x01(\r\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12!\n\x05takes\x18\x07 \x03(\x0b\x32\x12.isochrone.v1.Take\x12&\n\x08\x66\x61llback\x18\x08 \x01(\x0b\x32\x14.google.protobuf.Any\"P\n\x04Take\x12\x0b\n\x03leg\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\r\x12\x0c\n\x04into\x18\x03 \x01(\r\x12\x0c\n\x04most\x18\x05 \x01(\r\x12\x10\n\x08optional\x18\x04 \x01(\x08\"\xa6\x01\n\tLegResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.isochrone.v1.LegOutcome\x12$\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0e\n\x06status\x18\x04 \x01(\x0c\x12*\n\x06\x62udget\x18\x05 \x01(\x0b\x32\x1a.isochrone.v1.BudgetReport\"I\n\x0e\x46\x61nOutResponse\x12%\n\x04legs\x18\x01 \x03(\x0b\x32\x17.isochrone.v1.LegResult\x12\x10\n\x08total_us\x18\x02 \x01(\r*\x86\x01\n\nLegOutcome\x12\x1b\n\x17LEG_OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEG_OUTCOME_OK\x10\x01\x12\x18\n\x14LEG_OUTCOME_FALLBACK\x10\x02\x12\x16\n\x12LEG_OUTCOME_MISSED\x10\x03\x12\x15\n\x11LEG_OUTCOME_CHUNK\x10\x04\x32\xdd\x01\n\x06Router\x12\x46\n\x07Session\x12\x1a.isochrone.v1.ClientFrames\x1a\x1b.isochrone.v1.SessionFrames(\x01\x30\x01\x12\x43\n\x06\x46\x61nOut\x12\x1b.isochrone.v1.FanOutRequest\x1a\x1c.isochrone.v1.FanOutResponse\x12\x46\n\x0c\x46\x61nOutStream\x12\x1b.isochrone.v1.FanOutRequest\x1a\x17.isochrone.v1.LegResult0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19isochrone/v1/router.proto\x12\x0cisochrone.v1\x1a\x19google/protobuf/any.proto\x1a\x19isochrone/v1/budget.proto\"\xae\x01\n\x0c\x43lientFrames\x12)\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.isochrone.v1.SessionHello\x12.\n\x08requests\x18\x02 \x03(\x0b\x32\x1c.isochrone.v1.SessionRequest\x12\x0f\n\x07\x63\x61ncels\x18\x03 \x03(\x04\x12,\n\x07\x63redits\x18\x04 \x03(\x0b\x32\x1b.isochrone.v1.SessionCreditJ\x04\x08\x05\x10\x10\"\xad\x01\n\rSessionFrames\x12-\n\x07welcome\x18\x01 \x01(\x0b\x32\x1c.isochrone.v1.SessionWelcome\x12,\n\x07\x61nswers\x18\x02 \x03(\x0b\x32\x1b.isochrone.v1.SessionAnswer\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\x12*\n\x06\x63hunks\x18\x04 \x03(\x0b\x32\x1a.isochrone.v1.SessionChunkJ\x04\x08\x05\x10\x10\"H\n\x0cSessionHello\x12\x13\n\x0bversion_min\x18\x01 \x01(\r\x12\x13\n\x0bversion_max\x18\x02 \x01(\r\x12\x0e\n\x06\x63lient\x18\x03 \x01(\x06\"\x88\x01\n\x0eSessionWelcome\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06router\x18\x02 \x01(\t\x12\x0f\n\x07refusal\x18\x03 \x01(\t\x12\x17\n\x0fwindow_requests\x18\x04 \x01(\r\x12\x14\n\x0cwindow_bytes\x18\x05 \x01(\r\x12\x15\n\rrequest_bytes\x18\x06 \x01(\r\"\xaf\x01\n\x0eSessionRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\r\n\x05route\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_us\x18\x04 \x01(\r\x12\x0f\n\x07variant\x18\x05 \x01(\t\x12\x0f\n\x07\x63redits\x18\x06 \x01(\r\x12\x0c\n\x04tier\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x12\n\ntracestate\x18\t \x01(\tJ\x04\x08\n\x10\x10\";\n\x0cSessionChunk\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"+\n\rSessionCredit\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06\x63hunks\x18\x02 \x01(\r\"h\n\rSessionAnswer\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0e\n\x06status\x18\x03 \x01(\x0c\x12*\n\x06\x62udget\x18\x04 \x01(\x0b\x32\x1a.isochrone.v1.BudgetReport\"0\n\rFanOutRequest\x12\x1f\n\x04legs\x18\x01 \x03(\x0b\x32\x11.isochrone.v1.Leg\"\xcb\x01\n\x03Leg\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05route\x18\x02 \x01(\t\x12%\n\x07request\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x10\n\x08required\x18\x04 \x01(\x08\x12\x12\n\ntimeout_us\x18\x05 \x01(\r\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12!\n\x05takes\x18\x07 \x03(\x0b\x32\x12.isochrone.v1.Take\x12&\n\x08\x66\x61llback\x18\x08 \x01(\x0b\x32\x14.google.protobuf.Any\"P\n\x04Take\x12\x0b\n\x03leg\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\r\x12\x0c\n\x04into\x18\x03 \x01(\r\x12\x0c\n\x04most\x18\x05 \x01(\r\x12\x10\n\x08optional\x18\x04 \x01(\x08\"\xa6\x01\n\tLegResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x07outcome\x18\x02 \x01(\x0e\x32\x18.isochrone.v1.LegOutcome\x12$\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x0e\n\x06status\x18\x04 \x01(\x0c\x12*\n\x06\x62udget\x18\x05 \x01(\x0b\x32\x1a.isochrone.v1.BudgetReport\"I\n\x0e\x46\x61nOutResponse\x12%\n\x04legs\x18\x01 \x03(\x0b\x32\x17.isochrone.v1.LegResult\x12\x10\n\x08total_us\x18\x02 \x01(\r*\x86\x01\n\nLegOutcome\x12\x1b\n\x17LEG_OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n\x0eLEG_OUTCOME_OK\x10\x01\x12\x18\n\x14LEG_OUTCOME_FALLBACK\x10\x02\x12\x16\n\x12LEG_OUTCOME_MISSED\x10\x03\x12\x15\n\x11LEG_OUTCOME_CHUNK\x10\x04\x32\xdd\x01\n\x06Router\x12\x46\n\x07Session\x12\x1a.isochrone.v1.ClientFrames\x1a\x1b.isochrone.v1.SessionFrames(\x01\x30\x01\x12\x43\n\x06\x46\x61nOut\x12\x1b.isochrone.v1.FanOutRequest\x1a\x1c.isochrone.v1.FanOutResponse\x12\x46\n\x0c\x46\x61nOutStream\x12\x1b.isochrone.v1.FanOutRequest\x1a\x17.isochrone.v1.LegResult0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'isochrone.v1.router_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEGOUTCOME']._serialized_start=1620
-  _globals['_LEGOUTCOME']._serialized_end=1754
+  _globals['_LEGOUTCOME']._serialized_start=1636
+  _globals['_LEGOUTCOME']._serialized_end=1770
   _globals['_CLIENTFRAMES']._serialized_start=98
   _globals['_CLIENTFRAMES']._serialized_end=272
   _globals['_SESSIONFRAMES']._serialized_start=275
   _globals['_SESSIONFRAMES']._serialized_end=448
   _globals['_SESSIONHELLO']._serialized_start=450
-  _globals['_SESSIONHELLO']._serialized_end=506
-  _globals['_SESSIONWELCOME']._serialized_start=509
-  _globals['_SESSIONWELCOME']._serialized_end=645
-  _globals['_SESSIONREQUEST']._serialized_start=648
-  _globals['_SESSIONREQUEST']._serialized_end=823
-  _globals['_SESSIONCHUNK']._serialized_start=825
-  _globals['_SESSIONCHUNK']._serialized_end=884
-  _globals['_SESSIONCREDIT']._serialized_start=886
-  _globals['_SESSIONCREDIT']._serialized_end=929
-  _globals['_SESSIONANSWER']._serialized_start=931
-  _globals['_SESSIONANSWER']._serialized_end=1035
-  _globals['_FANOUTREQUEST']._serialized_start=1037
-  _globals['_FANOUTREQUEST']._serialized_end=1085
-  _globals['_LEG']._serialized_start=1088
-  _globals['_LEG']._serialized_end=1291
-  _globals['_TAKE']._serialized_start=1293
-  _globals['_TAKE']._serialized_end=1373
-  _globals['_LEGRESULT']._serialized_start=1376
-  _globals['_LEGRESULT']._serialized_end=1542
-  _globals['_FANOUTRESPONSE']._serialized_start=1544
-  _globals['_FANOUTRESPONSE']._serialized_end=1617
-  _globals['_ROUTER']._serialized_start=1757
-  _globals['_ROUTER']._serialized_end=1978
+  _globals['_SESSIONHELLO']._serialized_end=522
+  _globals['_SESSIONWELCOME']._serialized_start=525
+  _globals['_SESSIONWELCOME']._serialized_end=661
+  _globals['_SESSIONREQUEST']._serialized_start=664
+  _globals['_SESSIONREQUEST']._serialized_end=839
+  _globals['_SESSIONCHUNK']._serialized_start=841
+  _globals['_SESSIONCHUNK']._serialized_end=900
+  _globals['_SESSIONCREDIT']._serialized_start=902
+  _globals['_SESSIONCREDIT']._serialized_end=945
+  _globals['_SESSIONANSWER']._serialized_start=947
+  _globals['_SESSIONANSWER']._serialized_end=1051
+  _globals['_FANOUTREQUEST']._serialized_start=1053
+  _globals['_FANOUTREQUEST']._serialized_end=1101
+  _globals['_LEG']._serialized_start=1104
+  _globals['_LEG']._serialized_end=1307
+  _globals['_TAKE']._serialized_start=1309
+  _globals['_TAKE']._serialized_end=1389
+  _globals['_LEGRESULT']._serialized_start=1392
+  _globals['_LEGRESULT']._serialized_end=1558
+  _globals['_FANOUTRESPONSE']._serialized_start=1560
+  _globals['_FANOUTRESPONSE']._serialized_end=1633
+  _globals['_ROUTER']._serialized_start=1773
+  _globals['_ROUTER']._serialized_end=1994
 # @@protoc_insertion_point(module_scope)

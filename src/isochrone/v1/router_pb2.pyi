@@ -47,12 +47,14 @@ class SessionFrames(_message.Message):
     def __init__(self, welcome: _Optional[_Union[SessionWelcome, _Mapping]] = ..., answers: _Optional[_Iterable[_Union[SessionAnswer, _Mapping]]] = ..., drain: _Optional[bool] = ..., chunks: _Optional[_Iterable[_Union[SessionChunk, _Mapping]]] = ...) -> None: ...
 
 class SessionHello(_message.Message):
-    __slots__ = ("version_min", "version_max")
+    __slots__ = ("version_min", "version_max", "client")
     VERSION_MIN_FIELD_NUMBER: _ClassVar[int]
     VERSION_MAX_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
     version_min: int
     version_max: int
-    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ...) -> None: ...
+    client: int
+    def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., client: _Optional[int] = ...) -> None: ...
 
 class SessionWelcome(_message.Message):
     __slots__ = ("version", "router", "refusal", "window_requests", "window_bytes", "request_bytes")
