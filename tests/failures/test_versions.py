@@ -61,7 +61,7 @@ async def test_a_node_welcomes_the_routers_that_it_understands_and_no_others(mes
     async with _dialled(address, _hello(version_min=1, version_max=9)) as call:
         welcome = (await call.read()).welcome
         assert (welcome.refusal, welcome.version) == ("", 1)
-        assert [variant.lane for variant in welcome.variants] == ["echo@cpu", SLEEP_LANE]
+        assert [variant.lane for variant in welcome.variants] == ["echo@cpu", SLEEP_LANE, "repeat@cpu"]
     assert (await send(running.client())).outcome == "answered"
 
 

@@ -49,7 +49,7 @@ class Legs:
         so_far = self._so_far
         budgets = {name: leg.budget for name, leg in so_far.ended.items() if leg.budget is not None}
         axis_ms = max((so_far.began_ms(name) + budget.total_ms for name, budget in budgets.items()), default=0) or 1.0
-        cells = max(10, min(_CELLS, options.max_width - 64))
+        cells = max(10, min(_CELLS, options.max_width - 74))
         for name in so_far.legs:
             budget = budgets.get(name)
             if budget is not None:
