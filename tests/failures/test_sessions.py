@@ -136,9 +136,10 @@ async def test_a_client_that_breaks_the_rules_loses_its_session_alone(mesh: Star
                     for message in said:
                         await at.stream.write(message)
                 code, details = await at.refusal()
-            # Where much is still on its way to it, gRPC may cut the stream off ahead of the router's words.
-            assert code is grpc.StatusCode.INVALID_ARGUMENT or "RST_STREAM" in details, (told, code, details)
-            assert told in details or len(said) > 2
+            # Of a write that fails because the stream has ended, gRPC's client may keep that instead of how it did.
+            floods = len(said) > 2
+            assert code is grpc.StatusCode.INVALID_ARGUMENT or (floods and code is grpc.StatusCode.INTERNAL)
+            assert told in details or floods
             await load.answers(20)
     assert load.failures == []
     await running.at_rest()
