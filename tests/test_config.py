@@ -138,8 +138,8 @@ LIKE = "should look like"
         (
             "    service: recsys",
             "    service: recsys\n    replica: 2",
-            "14: nodes.recsys.replica: no such key; known here: advertise, api, device, drain_s, listen, options, "
-            "replicas, service",
+            "14: nodes.recsys.replica: no such key; known here: advertise, api, device, drain_s, listen, nice, "
+            "options, replicas, service",
         ),
         (
             "    objective_ms: 15",

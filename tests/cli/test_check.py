@@ -71,7 +71,11 @@ def test_no_file_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str], monk
     [
         ("mesh: shop", "mesh: [", ": not YAML: "),
         ("objective_ms: 15", "objectve_ms: 15", ":4: routes.isochrone.testing.v1.Toy/Echo.objectve_ms: no such key"),
-        ("service: toy", "service: tyo", ": nodes.toys: service: no module 'tyo' is installed; known: recsys, toy"),
+        (
+            "service: toy",
+            "service: tyo",
+            "toys: service: no module 'tyo' is installed; known: llm, recsys, toy, vision",
+        ),
         ("service: toy", "service: no.such.thing", "no module 'no.such.thing' is installed"),
         ("replicas: 2", "options: {sleep_ms: soon}", ": sleep_ms: input should be a valid number"),
         ("replicas: 2", "options: {slep_ms: 1}", ": slep_ms: no such key; known here: batch_jobs"),

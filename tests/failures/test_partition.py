@@ -54,7 +54,7 @@ async def _yielded(redis: RedisServer, *, router: str, node: str) -> None:
         return {record["name"]: record for record in map(json.loads, filter(None, found))}
 
     def so(them: Status) -> bool:
-        return {router, node} <= them.keys() and not them[router]["uses"] and len(them[node]["claims"]) == 2
+        return {router, node} <= them.keys() and not them[router]["uses"] and len(them[node]["claims"]) == 3
 
     await until(records, so)
 
