@@ -17,8 +17,11 @@ pytestmark = pytest.mark.processes
 TOGETHER = 8
 
 
+CANCELLED_SHARE = 0.4
+
+
 async def _eight(client: Client, chance: random.Random, *, up_to_s: float, size: int) -> list[str]:
-    """Eight requests at once, most of them cancelled at any moment of the time that one takes."""
+    """Eight requests at once, most of them to be cancelled at some moment up to then, if they aren't answered."""
 
     async def one(wait_s: float | None) -> str:
         task = asyncio.create_task(send(client, size=size))
@@ -34,18 +37,22 @@ async def _eight(client: Client, chance: random.Random, *, up_to_s: float, size:
 
 
 async def _cancel_many(running: Mesh, requests: int, *, size: int = 0, at_once: int = 4) -> Counter[str]:
-    """So many requests in eights, some eights at a time."""
+    """So many requests in eights, some eights at a time. Their callers are as patient as it takes for two in five to
+    leave, whatever the machine is busy with."""
     client = running.client()
     warm: list[Sent] = [await send(client, size=size) for _ in range(8)]
-    typical_s = sorted(sent.took_s for sent in warm)[4]
+    up_to_s = 3 * sorted(sent.took_s for sent in warm)[4]
     outcomes: Counter[str] = Counter()
     chance = random.Random(8)
     left = iter(range(requests // TOGETHER))
 
     async def keep_going() -> None:
+        nonlocal up_to_s
         for _ in left:
             async with asyncio.timeout(20):  # nobody hangs
-                outcomes.update(await _eight(client, chance, up_to_s=3 * typical_s, size=size))
+                outcomes.update(await _eight(client, chance, up_to_s=up_to_s, size=size))
+            too_patient = outcomes["cancelled"] < CANCELLED_SHARE * outcomes.total()
+            up_to_s *= 0.98 if too_patient else 1.02
 
     await asyncio.gather(*(keep_going() for _ in range(at_once)))
     await running.at_rest()
