@@ -51,7 +51,8 @@ class Stack:
 
     Embedded Redis first, then nodes and router side by side. The router gets every node's address, so that it works
     without Redis too: where nodes listen at ports that they choose themselves, it comes after them. Ending goes the
-    other way: the router drains while the nodes still answer. A child that ends by itself is reported by `next_exit`; restarting it is for the caller to decide.
+    other way: the router drains while the nodes still answer. A child that ends by itself is reported by `next_exit`;
+    restarting it is for the caller to decide.
     """
 
     def __init__(
