@@ -105,6 +105,29 @@ class RouterConfig(_Section):
     """Second attempts allowed, as a fraction of the requests."""
     drain_s: float = Field(default=10, gt=0, le=600)
 
+    def process_name(self, index: int) -> str:
+        """Of one of the processes, as it names itself."""
+        return self.name if self.processes == 1 else f"{self.name}-{index}"
+
+
+class TelemetryConfig(_Section):
+    """What is told of requests afterwards, and whom."""
+
+    otlp: str | None = Field(default=None, pattern=r"^https?://[^/]+/?$")
+    """Where traces and metrics go, by OTLP over gRPC: "http://127.0.0.1:4317", https:// for TLS. Unset: the standard
+    OTEL_EXPORTER_OTLP_ENDPOINT; without that, nowhere."""
+    sample: float = Field(default=0.01, ge=0, le=1)
+    """The fraction of requests that are traced, of those whose callers didn't decide. Such as miss their objective,
+    fail, or were sent twice, are traced whatever was decided."""
+    misses_per_s: float = Field(default=20, ge=0, le=1000)
+    """At most so many of these a second; of more, the worst."""
+    jaeger: str | None = Field(default=None, pattern=r"^https?://")
+    """Where people look at traces, for links to them."""
+
+    def endpoint(self) -> str | None:
+        """Where to send them; None: nowhere."""
+        return self.otlp or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
+
 
 class RouteConfig(_Section):
     """One RPC method and its SLA."""
@@ -160,6 +183,7 @@ class MeshConfig(_Section):
     log: Literal["text", "json"] = "text"
     redis: RedisConfig = RedisConfig()
     router: RouterConfig = RouterConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     routes: dict[RouteName, RouteConfig] = Field(min_length=1)
     nodes: dict[Name, NodeConfig] = Field(default_factory=dict)
 

@@ -45,6 +45,8 @@ class Ledger:
     first_s: float = 0.0
     """When the first chunk came, of an answer that streams. The objective is for that."""
     chunks: int = 0
+    tier: str = "standard"
+    trace_id: bytes = b""
 
     def report(self, now_s: float) -> budget_pb2.BudgetReport:
         """What the answer carries when it leaves now. On every answer's way, so it is written to be quick."""
@@ -74,6 +76,8 @@ class Ledger:
             direct=self.direct,
             batch=self.batch,
             units=self.units,
+            tier=self.tier,
+            trace_id=self.trace_id,
         )
         if self.chunks:
             report.chunks = self.chunks

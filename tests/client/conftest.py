@@ -15,9 +15,12 @@ from harness.by_hand import ByHand
 from isochrone.client import Client, SyncClient
 from isochrone.deadline import monotonic
 from isochrone.methods import streams
-from isochrone.rpc import UnaryEdge
+from isochrone.rpc import Call, UnaryEdge
+from isochrone.starting import Chunks, Done, Leave
 from isochrone.stream_edge import StreamEdge
+from isochrone.tracing import Sampler
 from isochrone_router.front import FAN_OUT_STREAM, Front
+from isochrone_router.past import Tell
 from isochrone_router.session import Sessions, Window
 
 SESSION = "/isochrone.v1.Router/Session"
@@ -59,13 +62,16 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the 
 
     def __init__(self, *, with_sessions: bool, window: Window) -> None:
         self.start = ByHand()
-        front = Front(self.start, clock=monotonic)
+        front = Front(self._start, sampler=Sampler(0), tell=lambda past: None, clock=monotonic)
         self.sessions = Sessions(front.start, name="by hand", window=window, clock=monotonic)
         self.rpcs: list[str] = []
         """Routes of requests that came as RPCs of their own."""
         self._with_sessions = with_sessions
         self._unary = UnaryEdge(front.serve, clock=monotonic)
         self._stream = StreamEdge(front.start, clock=monotonic)
+
+    def _start(self, call: Call, done: Done, chunks: Chunks | None = None, *, tell: Tell | None = None) -> Leave:
+        return self.start(call, done, chunks)
 
     def service(self, handler_call_details: Any) -> Any:
         route = handler_call_details.method.removeprefix("/")

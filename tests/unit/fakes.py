@@ -26,6 +26,7 @@ from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
 from isochrone.status import from_status
 from isochrone.testing.virtual_time import virtual_clock
+from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
 from isochrone_router.flight import Flight
 
@@ -77,6 +78,7 @@ def flight(
         id=job.id,
         call=Call(ROUTE, request, received_s=now_s, deadline_s=None, variant=None),
         ledger=Ledger(received_s=now_s, objective_s=objective_s, deadline_s=deadline_s),
+        place=Sampler(0).place(),
         job=job,
         objective_at_s=now_s + objective_s,
         deadline_at_s=now_s + deadline_s,

@@ -13,10 +13,10 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline keys ports sockets incidents building methods",
-    "config latency model batching lane registry broker status ledger telemetry process child",
+    "errors deadline wall keys ports sockets incidents building methods",
+    "config latency model batching lane registry broker status ledger blame tracing spans telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
-    "rpc link starting stream_edge",
+    "rpc link starting stream_edge otlp export",
     "node",
     "client",
     "<services>",
@@ -28,6 +28,7 @@ CLIENTS = ("isochrone.client", "isochrone.cli")
 EDGES = (
     "isochrone_router.session",
     "isochrone.rpc",
+    "isochrone.otlp",
     "isochrone.stream_edge",
     "isochrone.node.node",
     "isochrone_router.router",
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "grpc": (*EDGES, *CLIENTS),
     "grpc_health": ("isochrone.rpc",),
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
-    "opentelemetry": ("isochrone.client.trace",),
+    "opentelemetry": ("isochrone.client.trace", "isochrone.spans", "isochrone.export"),
     "aiohttp": ("isochrone_router.admin",),
     "prometheus_client": ("isochrone_router.admin",),
     "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),
@@ -71,7 +72,7 @@ CATCH_EVERYTHING = (
 WALL_CLOCKS = {"time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime", "time.ctime"}
 WALL_CLOCKS |= {f"datetime.{name}" for name in ("now", "utcnow", "today")}
 WALL_CLOCKS |= {f"datetime.datetime.{name}" for name in ("now", "utcnow", "today")}
-TELLS_THE_TIME = ("isochrone.process",)  # in its log lines
+TELLS_THE_TIME = ("isochrone.process", "isochrone.wall")  # in log lines, and to other systems
 
 
 def modules() -> dict[str, ast.Module]:

@@ -384,7 +384,7 @@ async def test_under_overload_most_of_the_work_still_counts() -> None:
             calls.append(asyncio.create_task(mesh.call(SLEEP, message)))
             await asyncio.sleep(1 / (2 * capacity))
         await asyncio.wait(calls)
-        met = mesh.router.servicer.stats[SLEEP].met
+        met = mesh.router.chronicle.stats[SLEEP].met
         assert met > 0.8 * capacity * load_s
         await asyncio.sleep(1)
         assert mesh.under_way == NOTHING

@@ -102,7 +102,7 @@ async def test_a_router_that_is_leaving_says_so() -> None:
 async def test_everything_is_counted() -> None:
     """Answers and refusals by code, and what met its objective."""
     async with mesh() as at:
-        stats = at.router.servicer.stats[SLEEP]
+        stats = at.router.chronicle.stats[SLEEP]
         await at.call(SLEEP, b"")
         await asyncio.gather(*(at.call(SLEEP, b"") for _ in range(4)))
         leaving = asyncio.create_task(at.call(SLEEP, b""))

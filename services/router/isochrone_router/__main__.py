@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from isochrone.config import load_config
+from isochrone.export import export_of
 from isochrone.process import Ready, run_process, run_until_signalled
 from isochrone.redis_broker import RedisBroker
 from isochrone_router.crew import Crew
@@ -30,7 +31,15 @@ def main() -> None:
             await run_until_signalled(crew, config.router.drain_s)
             return
         broker = RedisBroker.of(config.redis, mesh=config.mesh)
-        router = Router(config, broker=broker, nodes=arguments.node_address, index=arguments.process or 0)
+        index = arguments.process or 0
+        name = config.router.process_name(index)
+        router = Router(
+            config,
+            broker=broker,
+            nodes=arguments.node_address,
+            index=index,
+            export=export_of(config, service="isochrone-router", name=name),
+        )
         await router.start()
         ready({"listen": router.address, "admin": router.admin_address})
         await run_until_signalled(router, config.router.drain_s)

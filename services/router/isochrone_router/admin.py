@@ -75,7 +75,7 @@ class _Numbers(Collector):
         status = self._status
         requests, met, stages, attempts = (_counter(i) for i in (t.REQUESTS, t.MET, t.STAGE, t.ATTEMPTS))
         durations, batches = (_histogram(i) for i in (t.DURATION, t.BATCH_JOBS))
-        for route, stats in status.servicer.stats.items():
+        for route, stats in status.chronicle.stats.items():
             for code, count in stats.outcomes.items():
                 requests.add_metric([route, code], count)
             met.add_metric([route], stats.met)

@@ -27,6 +27,7 @@ from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import NEVER_S, Flight, Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, LinkedNode, Links
+from isochrone_router.past import Try
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import Suspects
 
@@ -88,6 +89,7 @@ class Dispatcher:
         """Sends a request on its way."""
         flight.lane = flight.job.lane = flight.ledger.lane = plan.lane
         flight.job.attempt = flight.ledger.attempts = 1
+        flight.tried_from_s = self._clock()
         if flight.chunks is not None:
             flight.job.credits = AHEAD
         self._attempts.earn()
@@ -148,7 +150,7 @@ class Dispatcher:
                     told = f"its node is gone, after {flight.ledger.chunks} chunks of the answer"
                     flight.fail(Unavailable(told, reason="STREAM_BROKEN"))
                 elif was_last:
-                    self._resend(flight, lost="its node is gone")
+                    self._resend(flight, why="its node is gone", had=link)
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
         overdue_at_s = self._clock() + 1.5 * finish_in_s + OVERDUE_S
@@ -170,6 +172,7 @@ class Dispatcher:
                 link.given += 1
             if flight.holders[-1] is link and flight.streams_from is None:
                 flight.overdue_at_s = overdue_at_s  # of the latest copy
+                flight.predicted_s = finish_in_s
         self._overdue.arm(overdue_at_s)
 
     def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None:
@@ -193,6 +196,7 @@ class Dispatcher:
                 link.given -= 1
             elif flight.in_lane:
                 self._left_lane(flight)
+            flight.answered_by = link
             ledger = flight.ledger
             ledger.claimed_s = reply.claimed_us / 1e6
             ledger.started_s = done.started_us / 1e6
@@ -212,7 +216,7 @@ class Dispatcher:
             if flight is not None and link in flight.holders:
                 flight.holders.remove(link)
                 link.given -= 1
-                self._resend(flight, lost="its node is leaving", avoid=link, not_run=True)
+                self._resend(flight, why="its node is leaving", had=link, not_run=True)
 
     def payload_of(self, job: int) -> bytes | None:
         flight = self._flights.get(job)
@@ -231,7 +235,7 @@ class Dispatcher:
                 self._suspects.forget(flight)
                 self._gate.withdraw(flight)
                 flight.member = b""
-                self._resend(flight, lost="its lane is closed", not_run=True)
+                self._resend(flight, why="its lane is closed", not_run=True)
 
     def _refresh(self) -> None:
         if self._links is not None:
@@ -272,7 +276,7 @@ class Dispatcher:
         """Its node's own prediction has passed by a margin, or the node hasn't said that it has it."""
         flight.overdue_at_s = NEVER_S
         if flight.holders:
-            self._resend(flight, lost=None, avoid=flight.holders[-1])
+            self._resend(flight, why="its node is late", had=flight.holders[-1], may_answer=True)
 
     def _left_lane(self, flight: Flight) -> None:
         """The job no longer waits in its lane: a node has it, or had it."""
@@ -282,20 +286,26 @@ class Dispatcher:
 
     def _lost_in_lane(self, flight: Flight) -> None:
         self._left_lane(flight)
-        self._resend(flight, lost=None)  # its claim may yet come, if only late
+        self._resend(flight, why="no node says that it has it", may_answer=True)  # its claim may yet come, if only late
 
     def _resend(
-        self, flight: Flight, *, lost: str | None, avoid: NodeLink | None = None, not_run: bool = False
+        self,
+        flight: Flight,
+        *,
+        why: str,
+        had: NodeLink | None = None,
+        may_answer: bool = False,
+        not_run: bool = False,
     ) -> None:
-        """Sends a job to another node. `lost` says why no copy of it can answer any more; None: one still may.
-        `not_run`: no node has or will, so this costs no extra load."""
+        """Sends a job to another node than the one that had it. `may_answer`: it still may. `not_run`: no node has run
+        the job or will, so this costs no extra load."""
         if flight.is_over:
             return
         assert self._links is not None
         nodes = [
             node
             for node in self._links.views[flight.lane].nodes
-            if node.link is not avoid and node.link not in flight.holders
+            if node.link is not had and node.link not in flight.holders
         ]
         affordable = bool(nodes) and (not_run or self._attempts.take())
         if affordable:
@@ -303,9 +313,12 @@ class Dispatcher:
                 self.resent += 1
                 flight.job.attempt += 1
                 flight.ledger.attempts += 1
+            now_s = self._clock()
+            flight.tries.append(Try("" if had is None else had.name, flight.tried_from_s, now_s, why))
+            flight.tried_from_s = now_s
             self._address(flight, min(nodes, key=lambda node: node.backlog_s).link)
             return
         if nodes:
             self.unaffordable += 1
-        if lost is not None and not flight.holders:
-            flight.fail(Unavailable(f"{lost}, and there is no other to ask", reason="NODE_LOST"))
+        if not may_answer and not flight.holders:
+            flight.fail(Unavailable(f"{why}, and there is no other to ask", reason="NODE_LOST"))

@@ -16,10 +16,11 @@ from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError, Unavailable
 from isochrone.methods import streams
 from isochrone.rpc import Call
-from isochrone.starting import Ended, Leave, Start, Taken
+from isochrone.starting import Ended, Leave, Taken
 from isochrone.status import to_status
 from isochrone.v1 import budget_pb2, router_pb2
 from isochrone_router.legs import answer_type
+from isochrone_router.past import Past, StartTold
 from isochrone_router.wire import WireError, moved
 
 MARGIN_S = 0.0005
@@ -43,7 +44,7 @@ class FanOut:
         call: Call,
         legs: Sequence[router_pb2.Leg],
         *,
-        start: Start,
+        start: StartTold,
         clock: Clock,
         tell: Tell,
         done: Callable[[Gathered], None],
@@ -60,9 +61,16 @@ class FanOut:
         self._streaming: set[str] = set()
         self._results: dict[str, router_pb2.LegResult] = {}
         self._over = False
+        self.pasts: list[Past] = []
+        """Legs that were started and are over, as they are told of."""
 
     def __repr__(self) -> str:
         return f"<FanOut {len(self._results)} of {len(self._legs)} legs ended>"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all is told, or its caller has gone."""
+        return self._over
 
     def begin(self) -> None:
         """Starts the legs that wait for no other."""
@@ -98,12 +106,15 @@ class FanOut:
         self._under_way[leg.name] = None
         try:
             chunks = partial(self._chunk, leg) if streams(leg.route) else None
-            leave = self._start(call, partial(self._ended, leg), chunks)
+            leave = self._start(call, partial(self._ended, leg), chunks, tell=partial(self._told, leg))
         except IsochroneError as error:
             self._missed(leg, error, None)
             return
         if leg.name in self._under_way:
             self._under_way[leg.name] = leave
+
+    def _told(self, leg: router_pb2.Leg, past: Past) -> None:
+        self.pasts.append(past._replace(leg=leg.name))
 
     def _chunk(self, leg: router_pb2.Leg, payload: bytes, taken: Taken) -> None:
         self._streaming.add(leg.name)

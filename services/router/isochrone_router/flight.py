@@ -12,7 +12,9 @@ from isochrone.ledger import Ledger
 from isochrone.link.node_link import NodeLink
 from isochrone.rpc import Call
 from isochrone.starting import Chunks
-from isochrone.v1 import link_pb2
+from isochrone.tracing import Place
+from isochrone.v1 import budget_pb2, link_pb2
+from isochrone_router.past import Past, Try
 
 NEVER_S = float("inf")
 
@@ -25,11 +27,13 @@ class Flight:
     """Unique in the life of this process."""
     call: Call
     ledger: Ledger
-    job: link_pb2.Job
+    place: Place
     objective_at_s: float
     deadline_at_s: float
     over: Callable[[Flight], None]
     """Called once, when it has been answered or has failed."""
+    job: link_pb2.Job = field(default_factory=link_pb2.Job)
+    """What nodes get; made when it has been admitted."""
     chunks: Chunks | None = None
     """Told of the chunks of its answer, where that streams."""
     streams_from: NodeLink | None = None
@@ -43,6 +47,13 @@ class Flight:
     is_over: bool = False
     lane: str = ""
     tier: Tier = Tier.STANDARD
+    tries: list[Try] = field(default_factory=list)
+    """Attempts that were given up for another."""
+    tried_from_s: float = 0.0
+    """When the latest attempt was sent."""
+    answered_by: NodeLink | None = None
+    predicted_s: float = 0.0
+    """From its claim to its reply, by its node's own word."""
     due: float = 0.0
     """Its score in the lane."""
     member: bytes = b""
@@ -73,6 +84,20 @@ class Flight:
     def in_lane(self) -> bool:
         """Whether it was given to the lane and no node has said since that it has it."""
         return bool(self.member)
+
+    def past(self, report: budget_pb2.BudgetReport, *, code: str) -> Past:
+        """What there is to tell of it, once it is over."""
+        return Past(
+            route=self.call.route,
+            code=code,
+            reason=self.error.reason if self.error is not None else "",
+            received_s=self.call.received_s,
+            report=report,
+            place=self.place,
+            peer=self.answered_by.welcome if self.answered_by is not None else None,
+            tries=tuple(self.tries),
+            predicted_us=int(self.predicted_s * 1e6),
+        )
 
     def answer(self, payload: bytes) -> None:
         if not self.is_over:

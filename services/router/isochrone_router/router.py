@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import grpc
 
 from isochrone.broker import Broker
-from isochrone.config import MeshConfig
+from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
+from isochrone.export import Export
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
@@ -20,9 +21,11 @@ from isochrone.methods import streams
 from isochrone.ports import nth
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
 from isochrone.stream_edge import StreamEdge
+from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
+from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
@@ -30,9 +33,11 @@ from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
+from isochrone_router.request_spans import RequestSpans
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
+from isochrone_router.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +58,11 @@ class Router:
         clock: Clock = monotonic,
         dial: Dial = dial,
         busy: BusyTime | None = None,
+        export: Export | None = None,
     ) -> None:
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
-        self.name = settings.name if settings.processes == 1 else f"{settings.name}-{index}"
+        self.name = settings.process_name(index)
         self.address = settings.listen
         self.admin_address = nth(settings.admin, index)
         self._config = config
@@ -101,6 +107,12 @@ class Router:
         )
         self.dispatcher.use(self.links)
         self._margin = AnswerMargin(settings.answer_margin_ms / 1e3)
+        sampler = Sampler(config.telemetry.sample)
+        self._export = export
+        self.traces = None if export is None else _traces(export, config.telemetry, clock)
+        self.chronicle = Chronicle(
+            (*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=[self.traces] if self.traces else [], clock=clock
+        )
         self.servicer = Servicer(
             config.routes,
             settings,
@@ -108,9 +120,11 @@ class Router:
             flights=self.flights,
             dispatcher=self.dispatcher,
             margin=self._margin,
+            sampler=sampler,
+            chronicle=self.chronicle,
             clock=clock,
         )
-        self.front = Front(self.servicer.start, clock=clock)
+        self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
         self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
         self._health = Health(config.routes)
         self._admin: Admin | None = None
@@ -132,6 +146,7 @@ class Router:
             started_s=started_s,
             routes=self._config.routes,
             servicer=self.servicer,
+            chronicle=self.chronicle,
             flights=self.flights,
             dispatcher=self.dispatcher,
             gate=self.gate,
@@ -148,6 +163,8 @@ class Router:
 
     async def join(self) -> None:
         """Connects to Redis and to the nodes, so that `servicer` can answer. Raises ConfigError."""
+        if self._export is not None:
+            self._export.start()
         await self.gate.start()
         await self.links.start()
         for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):
@@ -186,6 +203,10 @@ class Router:
             await self._registry.close()
         if self._admin is not None:
             await self._admin.close()
+        if self.traces is not None:
+            self.traces.flush()
+        if self._export is not None:
+            await self._export.close()
 
     async def _serve(self) -> None:
         # gRPC would refuse a request one byte over with words of its own; ours name the field.
@@ -229,3 +250,9 @@ class Router:
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()
+
+
+def _traces(export: Export, config: TelemetryConfig, clock: Clock) -> Traces:
+    return Traces(
+        RequestSpans(export.attributes), export=export.spans.add, misses_per_s=config.misses_per_s, clock=clock
+    )

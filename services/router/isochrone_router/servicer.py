@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
@@ -21,12 +21,14 @@ from isochrone.methods import streams
 from isochrone.rpc import Call
 from isochrone.starting import Chunks, Done, Ended, Leave
 from isochrone.status import code_of
-from isochrone.telemetry import RouteStats
-from isochrone.v1 import link_pb2
+from isochrone.tracing import Sampler
+from isochrone.v1 import budget_pb2, link_pb2
 from isochrone_router.alarm import Alarm
+from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
+from isochrone_router.past import Tell
 from isochrone_router.planner import Plan, plan
 from isochrone_router.weights import Weights
 
@@ -52,6 +54,8 @@ class Servicer:
         flights: Flights,
         dispatcher: Dispatcher,
         margin: AnswerMargin,
+        sampler: Sampler,
+        chronicle: Chronicle,
         clock: Clock,
     ) -> None:
         self._slas = {
@@ -63,102 +67,121 @@ class Servicer:
         self._flights = flights
         self._dispatcher = dispatcher
         self._margin = margin
+        self._sampler = sampler
+        self._chronicle = chronicle
         self._clock = clock
         self._numbers = itertools.count(1)
         self._loop = asyncio.get_running_loop()
         self._expiries = Alarm(flights, moment=attrgetter("expires_at_s"), ring=self._expire, clock=clock)
         self._weights = Weights()
-        self.stats = {route: RouteStats(clock) for route in routes}
         self.draining = False
 
-    def start(self, call: Call, done: Done, chunks: Chunks | None = None) -> Leave:
-        """A Start."""
-        if call.route not in self._slas:
+    def start(self, call: Call, done: Done, chunks: Chunks | None = None, *, tell: Tell | None = None) -> Leave:
+        """A Start. `tell` hears of the request when it is over, in place of the chronicle: the whole does of which it
+        is a part."""
+        sla = self._slas.get(call.route)
+        if sla is None:
             raise UnknownRoute(f"no route {call.route!r} here; there is {', '.join(sorted(self._slas))}")
+        tell = tell or self._chronicle.tell
+        flight = self._flight(call, sla, chunks, over=partial(self._end, done, tell))
         try:
-            flight, decision = self._admit(call, done, chunks)
+            decision = self._admit(flight, sla)
         except IsochroneError as error:
-            self.stats[call.route].add(code_pb2.Code.Name(code_of(error)), None)
+            flight.is_over, flight.error = True, error
+            error.budget = report = self._report(flight)
+            tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
             raise
         self._expiries.arm(flight.expires_at_s)
         self._dispatcher.dispatch(flight, decision)
-        return partial(self._leave, flight)
+        return partial(self._leave, tell, flight)
 
-    def _leave(self, flight: Flight) -> None:
+    def _leave(self, tell: Tell, flight: Flight) -> None:
         if not flight.is_over:
             flight.is_over = True
-            self.stats[flight.call.route].add("CANCELLED", None)
             self._dispatcher.finish(flight)
+            tell(flight.past(flight.ledger.report(self._clock()), code="CANCELLED"))
 
-    def _end(self, done: Done, flight: Flight) -> None:
+    def _end(self, done: Done, tell: Tell, flight: Flight) -> None:
         """It has been answered, or has failed."""
         self._dispatcher.finish(flight)
-        report = flight.ledger.report(self._clock())
-        route, error = flight.call.route, flight.error
+        report, error = self._report(flight), flight.error
         if error is None:
-            self._weights.learn(route, size=len(flight.call.request), units=flight.ledger.units)
-            self.stats[route].add("OK", report)
+            self._weights.learn(flight.call.route, size=len(flight.call.request), units=flight.ledger.units)
         else:
             error.budget = report
-            self.stats[route].add(code_pb2.Code.Name(code_of(error)), report)
         done(Ended(flight.payload, error, report))
+        tell(flight.past(report, code="OK" if error is None else code_pb2.Code.Name(code_of(error))))
 
-    def _admit(self, call: Call, done: Done, chunks: Chunks | None) -> tuple[Flight, Plan]:
-        """The request with its budget and plan. Raises what it is refused with."""
-        objective_s, deadline_s, lanes, is_stream = self._slas[call.route]
-        if is_stream != (chunks is not None):
-            told = "streams: ask for its chunks" if is_stream else "doesn't stream"
+    def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
+        report = flight.ledger.report(self._clock())
+        self._chronicle.judge(flight.call.route, report)
+        return report
+
+    def _flight(self, call: Call, sla: Sla, chunks: Chunks | None, *, over: Callable[[Flight], None]) -> Flight:
+        """The request with its budget, and its place in its trace."""
+        objective_s, deadline_s = sla.objective_s, sla.deadline_s
+        if call.deadline_s is not None:
+            deadline_s = min(deadline_s, call.deadline_s - call.received_s)
+            objective_s = min(objective_s, deadline_s)
+        place = self._sampler.place(call.traceparent, call.tracestate)
+        deadline_at_s = call.received_s + deadline_s
+        return Flight(
+            id=next(self._numbers),
+            call=call,
+            ledger=Ledger(
+                received_s=call.received_s,
+                objective_s=max(0.0, objective_s),
+                deadline_s=max(0.0, deadline_s),
+                trace_id=place.span.trace_id.to_bytes(16),
+            ),
+            place=place,
+            objective_at_s=call.received_s + objective_s,
+            deadline_at_s=deadline_at_s,
+            over=over,
+            expires_at_s=deadline_at_s - self._margin.margin_s,
+            chunks=chunks,
+        )
+
+    def _admit(self, flight: Flight, sla: Sla) -> Plan:
+        """Where it goes. Raises what it is refused with."""
+        call, ledger = flight.call, flight.ledger
+        if sla.streams != (flight.chunks is not None):
+            told = "streams: ask for its chunks" if sla.streams else "doesn't stream"
             raise InvalidRequest.of("route", f"the answer of {call.route} {told}")
+        flight.tier = ledger.tier = _tier(call.tier)
         if self.draining:
             raise Unavailable("this router is leaving; connect to another", reason="DRAINING")
         if len(call.request) > self._limits.request_bytes:
             raise InvalidRequest.of(
                 "request", f"has {len(call.request)} bytes; at most {self._limits.request_bytes} are taken"
             )
-        if call.deadline_s is not None:
-            deadline_s = min(deadline_s, call.deadline_s - call.received_s)
-            objective_s = min(objective_s, deadline_s)
-        if deadline_s <= self._margin.margin_s:
+        if ledger.deadline_s <= self._margin.margin_s:
             raise DeadlineExceeded("the deadline had passed on arrival")
-        refusal = self._flights.refusal(len(call.request), retry_after_s=objective_s)
+        refusal = self._flights.refusal(len(call.request), retry_after_s=ledger.objective_s)
         if refusal is not None:
             raise refusal
         decision = plan(
-            [self._dispatcher.views[lane] for lane in lanes],
+            [self._dispatcher.views[lane] for lane in sla.lanes],
             variant=call.variant,
             lane_cap=self._limits.lane_jobs,
-            retry_after_s=objective_s,
+            retry_after_s=ledger.objective_s,
         )
         if isinstance(decision, Overloaded):
-            self._dispatcher.recount(lanes)
+            self._dispatcher.recount(sla.lanes)
         if isinstance(decision, IsochroneError):
             raise decision
-        objective_at_s, deadline_at_s = call.received_s + objective_s, call.received_s + deadline_s
-        number = next(self._numbers)
-        job = link_pb2.Job(
+        flight.job = link_pb2.Job(
             version=NEWEST,
             router=self._boot,
-            id=number,
+            id=flight.id,
             route=call.route,
-            objective_us=int(objective_at_s * 1e6),
-            deadline_us=int(deadline_at_s * 1e6),
+            objective_us=int(flight.objective_at_s * 1e6),
+            deadline_us=int(flight.deadline_at_s * 1e6),
             weight=self._weights.estimate(call.route, size=len(call.request)),
-            traceparent=call.traceparent,
+            traceparent=str(flight.place.span),
             tracestate=call.tracestate,
         )
-        flight = Flight(
-            id=number,
-            call=call,
-            ledger=Ledger(received_s=call.received_s, objective_s=objective_s, deadline_s=deadline_s),
-            job=job,
-            objective_at_s=objective_at_s,
-            deadline_at_s=deadline_at_s,
-            over=partial(self._end, done),
-            expires_at_s=deadline_at_s - self._margin.margin_s,
-            chunks=chunks,
-            tier=_tier(call.tier),
-        )
-        return flight, decision
+        return decision
 
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)

@@ -10,6 +10,7 @@ from typing import Any
 
 from isochrone.config import RouteConfig
 from isochrone.deadline import Clock
+from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
@@ -28,6 +29,7 @@ class RouterStatus:
     started_s: float
     routes: Mapping[str, RouteConfig]
     servicer: Servicer
+    chronicle: Chronicle
     flights: Flights
     dispatcher: Dispatcher
     gate: LaneGate
@@ -66,7 +68,7 @@ class RouterStatus:
         return view.depth * per_job_s / len(view.nodes)
 
     def _route(self, route: str) -> dict[str, Any]:
-        config, stats = self.routes[route], self.servicer.stats[route]
+        config, stats = self.routes[route], self.chronicle.stats[route]
         lately = stats.lately()
         return {
             "route": route,

@@ -218,6 +218,7 @@ class Intake:
             objective_s=caller.link.to_ours_s(job.objective_us),
             deadline_s=caller.link.to_ours_s(job.deadline_us),
             credit=Credit(job.credits) if job.credits else None,
+            traceparent=job.traceparent,
         )
 
     def _stage(
@@ -232,6 +233,7 @@ class Intake:
         objective_s: float,
         deadline_s: float,
         credit: Credit | None = None,
+        traceparent: str = "",
     ) -> None:
         staged = StagedJob(
             key=key,
@@ -243,6 +245,7 @@ class Intake:
             deadline_s=deadline_s,
             claimed_s=self._clock(),
             credit=credit,
+            traceparent=traceparent,
         )
         if not served.decodes_beside:
             self._add(served, staged, _decoded(served, staged, route, payload))

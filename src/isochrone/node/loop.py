@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from isochrone.batching import ClosedBy, Closing
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded
+from isochrone.node.batch_spans import BatchSpans
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.served import BatchServed
@@ -29,12 +30,14 @@ class NodeLoop:
         device: Device,
         filled: asyncio.Event,
         clock: Clock,
+        spans: BatchSpans | None = None,
     ) -> None:
         self._served = served
         self._claimer = claimer
         self._device = device
         self._filled = filled
         self._clock = clock
+        self._spans = spans
         self._leaving = False
         self.busy_until_s = 0.0
         """When the running batch is expected to end; in the past when the device is free."""
@@ -96,17 +99,17 @@ class NodeLoop:
         outcomes, started_s, compute_s = await running
         if all(outcome.error is None for outcome in outcomes):
             served.ran(jobs=len(jobs), units=units, compute_s=compute_s)
-        self._reply(
-            Ran(
-                lane=served.lane,
-                started_s=started_s,
-                compute_s=compute_s,
-                jobs=len(jobs),
-                units=units,
-                closed_by=closing.closed_by,
-            ),
-            outcomes,
+        ran = Ran(
+            lane=served.lane,
+            started_s=started_s,
+            compute_s=compute_s,
+            jobs=len(jobs),
+            units=units,
+            closed_by=closing.closed_by,
         )
+        if self._spans is not None:
+            ran = ran._replace(span=self._spans.of(ran, jobs))
+        self._reply(ran, outcomes)
         if inline:
             await asyncio.sleep(0)  # let the others have their turn
 

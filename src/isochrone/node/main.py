@@ -9,6 +9,7 @@ from pathlib import Path
 
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
+from isochrone.export import export_of
 from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
 from isochrone.ports import nth
@@ -39,15 +40,19 @@ def main(service: str, make_models: MakeModels) -> None:
         listen = arguments.listen or nth(group.listen or "127.0.0.1:0", arguments.index)
         api = nth(group.api, arguments.index) if group.api else None
         advertise = nth(group.advertise, arguments.index) if group.advertise else None
+        name = f"{arguments.node}-{arguments.index}"
+        named = service.rpartition(".")[2].replace("isochrone_", "isochrone-")
         node = Node(
             make_models(config, group),
-            name=f"{arguments.node}-{arguments.index}",
+            name=name,
             mesh=config.mesh,
             device=group.device,
             listen=listen,
             api=api,
             advertise=advertise,
             broker=RedisBroker.of(config.redis, mesh=config.mesh),
+            service=named,
+            export=export_of(config, service=named, name=name, **{"isochrone.device": group.device}),
         )
         await node.start()
         ready({"listen": node.address, "api": node.api_address})

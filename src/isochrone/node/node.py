@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,13 @@ import grpc
 from isochrone.broker import Broker
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
+from isochrone.export import Export
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
 from isochrone.methods import streams
 from isochrone.model import Model, StreamModel
+from isochrone.node.batch_spans import BatchSpans
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.intake import Intake
@@ -49,8 +52,11 @@ class Node:
         api: str | None = None,
         advertise: str | None = None,
         broker: Broker | None = None,
+        service: str = "",
+        export: Export | None = None,
         clock: Clock = monotonic,
     ) -> None:
+        """`service` is its name in traces, "isochrone-recsys"; `export` tells a collector of its batches."""
         self.name = name
         self.boot = secrets.randbits(63)
         self.address = listen
@@ -61,6 +67,8 @@ class Node:
         self._mesh = mesh
         self._advertise = advertise
         self._broker = broker
+        self._service = service
+        self._export = export
         self._clock = clock
         self._filled, self._stream_filled = asyncio.Event(), asyncio.Event()
         self._device = Device(device, clock=clock)
@@ -113,7 +121,14 @@ class Node:
             orphans_found=self._orphans_found,
         )
         self._loop = NodeLoop(
-            self._batches, claimer=self._claimer, device=self._device, filled=self._filled, clock=self._clock
+            self._batches,
+            claimer=self._claimer,
+            device=self._device,
+            filled=self._filled,
+            clock=self._clock,
+            spans=BatchSpans(self._export.attributes, export=self._export.spans.add, clock=self._clock)
+            if self._export is not None
+            else None,
         )
         self._stream_loop = StreamLoop(
             self._streams, claimer=self._claimer, filled=self._stream_filled, clock=self._clock
@@ -121,6 +136,8 @@ class Node:
 
     def join(self) -> None:
         """Announces itself, claims jobs and runs them."""
+        if self._export is not None:
+            self._export.start()
         if self._broker is not None:
             self._registry = self._broker.registry()
             self._membership = Membership(
@@ -194,6 +211,8 @@ class Node:
         self._device.close()
         if self._served:
             self._intake.close()
+        if self._export is not None:
+            await self._export.close()
 
     # What links tell (RouterEvents).
 
@@ -286,6 +305,8 @@ class Node:
             name=self.name,
             device=self._device.name,
             variants=[served.as_variant() for served in self._served.values()],
+            service=self._service,
+            host=socket.gethostname(),
         )
 
     async def _orphans_found(self, orphans: Any) -> bool:

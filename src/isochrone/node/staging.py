@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from isochrone.batching import ClosedBy
 from isochrone.errors import IsochroneError
 from isochrone.node.credit import Credit
+from isochrone.tracing import SpanContext
 from isochrone.v1 import budget_pb2
 
 
@@ -34,6 +35,8 @@ class StagedJob:
     claimed_s: float
     credit: Credit | None = None
     """Where its answer streams: for how many chunks there is room at its taker's."""
+    traceparent: str = ""
+    """Of its router's span."""
 
     def __repr__(self) -> str:
         """Never the request itself: it is somebody's."""
@@ -57,12 +60,17 @@ class Ran(NamedTuple):
     jobs: int = 0
     units: int = 0
     closed_by: ClosedBy = ClosedBy.ALL
+    span: SpanContext | None = None
+    """Its own, where it is traced."""
 
     def as_info(self) -> budget_pb2.BatchInfo | None:
         """What reports say of it; nothing where it never ran."""
         if not self.jobs:
             return None
-        return budget_pb2.BatchInfo(jobs=self.jobs, units=self.units, closed_by=self.closed_by)
+        info = budget_pb2.BatchInfo(jobs=self.jobs, units=self.units, closed_by=self.closed_by)
+        if self.span is not None:
+            info.trace_id, info.span_id = self.span.trace_id.to_bytes(16), self.span.span_id.to_bytes(8)
+        return info
 
 
 class ReplyTo(Protocol):

@@ -210,6 +210,10 @@ class LocalMesh:
         for router in self.routers:
             self._network.mend(router.name, node)
 
+    def slow_links(self, *, to_nodes_s: float = 0.0, to_routers_s: float = 0.0) -> None:
+        """From now on a message takes so long over a link, one way and the other."""
+        self._network.slow_down(to_nodes_s=to_nodes_s, to_routers_s=to_routers_s)
+
     async def settled(self) -> None:
         """Waits until every node is linked and, while there are lanes, every lane is open. Raises TimeoutError."""
         async with asyncio.timeout(SETTLE_S):

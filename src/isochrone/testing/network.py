@@ -50,6 +50,11 @@ class Network:
             if (stream.router, stream.address) == (router, node.address):
                 stream.release()
 
+    def slow_down(self, *, to_nodes_s: float, to_routers_s: float) -> None:
+        """From now on messages of the links that there are take so long, in each direction."""
+        for stream in self._streams:
+            stream.to_node.hop_s, stream.to_router.hop_s = to_nodes_s, to_routers_s
+
     def dial_as(self, router: str) -> Dial:
         """How the router of that name dials nodes."""
         return functools.partial(self._dial, router)
@@ -114,7 +119,7 @@ class _Pipe(Generic[_Out]):
 
     def __init__(self, hop_s: float) -> None:
         self.held = False
-        self._hop_s = hop_s
+        self.hop_s = hop_s
         self._arrived: deque[_Out] = deque()
         self._ended = self._broken = False
         self._changed = asyncio.Event()
@@ -122,8 +127,8 @@ class _Pipe(Generic[_Out]):
     def put(self, message: _Out) -> None:
         if self._ended or self._broken:
             raise LinkBroken("the other end is gone")
-        if self._hop_s:
-            asyncio.get_running_loop().call_later(self._hop_s, self._arrive, message)
+        if self.hop_s:
+            asyncio.get_running_loop().call_later(self.hop_s, self._arrive, message)
         else:
             self._arrive(message)
 
@@ -139,8 +144,8 @@ class _Pipe(Generic[_Out]):
 
     def end(self) -> None:
         """The sender has finished. What is on its way still arrives."""
-        if self._hop_s:
-            asyncio.get_running_loop().call_later(self._hop_s, self._finish)
+        if self.hop_s:
+            asyncio.get_running_loop().call_later(self.hop_s, self._finish)
         else:
             self._finish()
 

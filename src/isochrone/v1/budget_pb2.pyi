@@ -25,7 +25,7 @@ STAGE_LINK: Stage
 STAGE_ANSWER: Stage
 
 class BudgetReport(_message.Message):
-    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units", "first_us", "chunks")
+    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units", "first_us", "chunks", "blame", "tier", "trace_id")
     OBJECTIVE_US_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,9 @@ class BudgetReport(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     FIRST_US_FIELD_NUMBER: _ClassVar[int]
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    BLAME_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     objective_us: int
     deadline_us: int
     total_us: int
@@ -52,14 +55,21 @@ class BudgetReport(_message.Message):
     units: int
     first_us: int
     chunks: int
-    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ...) -> None: ...
+    blame: Stage
+    tier: str
+    trace_id: bytes
+    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ..., blame: _Optional[_Union[Stage, str]] = ..., tier: _Optional[str] = ..., trace_id: _Optional[bytes] = ...) -> None: ...
 
 class BatchInfo(_message.Message):
-    __slots__ = ("jobs", "units", "closed_by")
+    __slots__ = ("jobs", "units", "closed_by", "trace_id", "span_id")
     JOBS_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
     CLOSED_BY_FIELD_NUMBER: _ClassVar[int]
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
     jobs: int
     units: int
     closed_by: str
-    def __init__(self, jobs: _Optional[int] = ..., units: _Optional[int] = ..., closed_by: _Optional[str] = ...) -> None: ...
+    trace_id: bytes
+    span_id: bytes
+    def __init__(self, jobs: _Optional[int] = ..., units: _Optional[int] = ..., closed_by: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ...) -> None: ...

@@ -102,20 +102,24 @@ class Hello(_message.Message):
     def __init__(self, version_min: _Optional[int] = ..., version_max: _Optional[int] = ..., router: _Optional[int] = ..., name: _Optional[str] = ..., epoch: _Optional[int] = ..., mesh: _Optional[str] = ..., router_us: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("version", "node", "name", "device", "variants", "refusal")
+    __slots__ = ("version", "node", "name", "device", "variants", "refusal", "service", "host")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
     version: int
     node: int
     name: str
     device: str
     variants: _containers.RepeatedCompositeFieldContainer[Variant]
     refusal: str
-    def __init__(self, version: _Optional[int] = ..., node: _Optional[int] = ..., name: _Optional[str] = ..., device: _Optional[str] = ..., variants: _Optional[_Iterable[_Union[Variant, _Mapping]]] = ..., refusal: _Optional[str] = ...) -> None: ...
+    service: str
+    host: str
+    def __init__(self, version: _Optional[int] = ..., node: _Optional[int] = ..., name: _Optional[str] = ..., device: _Optional[str] = ..., variants: _Optional[_Iterable[_Union[Variant, _Mapping]]] = ..., refusal: _Optional[str] = ..., service: _Optional[str] = ..., host: _Optional[str] = ...) -> None: ...
 
 class Variant(_message.Message):
     __slots__ = ("lane", "variant", "routes", "unit", "max_units", "batch_units", "batch_jobs", "latency")

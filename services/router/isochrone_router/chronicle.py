@@ -1,0 +1,44 @@
+"""What is made of requests that are over: they are judged, counted, remembered for a while, and traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from isochrone.blame import Expectation
+from isochrone.deadline import Clock
+from isochrone.telemetry import RouteStats
+from isochrone.v1 import budget_pb2
+from isochrone_router.past import Past, Tell
+
+
+class Chronicle:
+    """Is told of every request of this process once, when its answer has left."""
+
+    def __init__(self, routes: Iterable[str], *, clock: Clock, listeners: Sequence[Tell] = ()) -> None:
+        """`listeners` hear of all requests, with those that were no leg of a fan-out at the top."""
+        self.stats = {route: RouteStats(clock) for route in routes}
+        self._expectations = {route: Expectation() for route in self.stats}
+        self._listeners = listeners
+
+    def __repr__(self) -> str:
+        return f"<Chronicle of {sum(stats.requests for stats in self.stats.values())} requests>"
+
+    def judge(self, route: str, report: budget_pb2.BudgetReport) -> None:
+        """Puts into the report of a request that was late which stage is to blame. Its answer is about to leave."""
+        if report.missed:
+            report.blame = self._expectations[route].blame(report)
+
+    def tell(self, past: Past) -> None:
+        """A request by itself, or a whole fan-out."""
+        self._count(past)
+        for leg in past.legs:
+            self._count(leg)
+        for listener in self._listeners:
+            listener(past)
+
+    def _count(self, past: Past) -> None:
+        """A request by itself, a leg of a fan-out, or a fan-out without its legs."""
+        report = past.report
+        self.stats[past.route].add(past.code, report)
+        if past.code == "OK" and not report.missed and report.stage_us:
+            self._expectations[past.route].learn(report)
