@@ -80,7 +80,7 @@ class Delayed:
 
     def __init__(self) -> None:
         self.spent_s = {"admit": 0.001, "compute": 0.005, "answer": 0.001}
-        model = SleepModel(sleep_ms=0, batch_jobs=1, sleep=lambda _: self._spend("compute"))
+        model = SleepModel(sleep_ms=1, batch_jobs=1, sleep=lambda _: self._spend("compute"))
         sla = {"objective_ms": 12, "deadline_ms": 500}
         self.mesh = LocalMesh([model], routes={SLEEP: sla}, lanes=False, hop_s=HOP_S)
         router = self.mesh.router
