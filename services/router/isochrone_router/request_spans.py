@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from isochrone.ledger import stage_name
 from isochrone.spans import INTERNAL, SERVER, Kind, Value, resource, span
 from isochrone.tracing import SpanContext, new_span_id
 from isochrone.v1 import budget_pb2, link_pb2
@@ -174,11 +175,11 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "rpc.method": past.route,
         "rpc.response.status_code": past.code,
         "error.type": None if past.code in ("OK", "CANCELLED") else past.reason or past.code,
-        "isochrone.verdict": _verdict(past),
+        "isochrone.verdict": past.verdict,
         "isochrone.objective_ms": report.objective_us / 1e3,
         "isochrone.deadline_ms": report.deadline_us / 1e3,
         "isochrone.tier": report.tier,
-        "isochrone.blame": budget_pb2.Stage.Name(report.blame)[6:].lower() if report.blame else None,
+        "isochrone.blame": stage_name(report.blame) if report.blame else None,
         "isochrone.lane": report.lane or None,
         "isochrone.variant": variant or None,
         "isochrone.device": device or None,
@@ -193,14 +194,6 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         told["gen_ai.request.model"] = variant
         told["gen_ai.usage.output_tokens"] = report.units or None
     return told
-
-
-def _verdict(past: Past) -> str:
-    if past.code == "CANCELLED":
-        return "cancelled"
-    if past.code != "OK":
-        return "failed"
-    return "missed" if past.report.missed else "met"
 
 
 def _unit(peer: link_pb2.Welcome, lane: str) -> str:

@@ -33,6 +33,9 @@ from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
+from isochrone_router.recent import Recent
+from isochrone_router.recent_api import RecentApi
+from isochrone_router.record import Records
 from isochrone_router.request_spans import RequestSpans
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
@@ -110,8 +113,11 @@ class Router:
         sampler = Sampler(config.telemetry.sample)
         self._export = export
         self.traces = None if export is None else _traces(export, config.telemetry, clock)
+        self.recent = Recent(clock=clock)
         self.chronicle = Chronicle(
-            (*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=[self.traces] if self.traces else [], clock=clock
+            (*config.routes, FAN_OUT, FAN_OUT_STREAM),
+            listeners=[self.recent, *([self.traces] if self.traces else [])],
+            clock=clock,
         )
         self.servicer = Servicer(
             config.routes,
@@ -154,7 +160,13 @@ class Router:
             sessions=self.sessions,
             clock=self._clock,
         )
-        self._admin = Admin(status, is_ready=lambda: any(map(self._serves, self._config.routes)))
+        recent = RecentApi(
+            self.recent,
+            Records(self.name, self._config.telemetry.jaeger),
+            routes=self.chronicle.stats.keys(),
+            clock=self._clock,
+        )
+        self._admin = Admin(status, is_ready=lambda: any(map(self._serves, self._config.routes)), more=recent.routes())
         try:
             self.admin_address = await self._admin.start(self.admin_address)
         except OSError as error:
