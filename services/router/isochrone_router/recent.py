@@ -68,7 +68,8 @@ class Recent:
         """Of the last `since_s`, at most COUNTED_S, in whole seconds; of some routes, or of all."""
         now_s = self._clock()
         first = int(now_s - since_s)
-        kept, newest = 0, []
+        kept = 0
+        newest: list[Miss] = []
         for whole in reversed(self._wrong.since(now_s)):
             if ended_s(whole) < first:
                 continue
