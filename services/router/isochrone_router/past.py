@@ -49,7 +49,7 @@ class Past(NamedTuple):
         return (
             self.code in ("OK", "CANCELLED")
             and not self.report.missed
-            and not self.tries
+            and self.report.attempts <= 1
             and (not self.legs or all(leg.is_in_order for leg in self.legs))
         )
 

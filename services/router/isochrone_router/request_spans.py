@@ -96,10 +96,9 @@ class RequestSpans:
             yield self._child("attempt", context, last_ns, ended_ns, told, as_context=below)
         left_us = report.deadline_us
         began_ns = start_ns
-        for stage, spent_us in enumerate(report.stage_us):
+        for stage, spent_us in enumerate(report.stage_us[: _reached(past) + 1]):
             ended_ns = began_ns + spent_us * 1000
-            if spent_us or stage == 0:
-                yield from self._stage(past, stage, below if stage else context, began_ns, ended_ns, left_us)
+            yield from self._stage(past, stage, below if stage else context, began_ns, ended_ns, left_us)
             began_ns, left_us = ended_ns, max(0, left_us - spent_us)
 
     def _stage(
@@ -198,6 +197,13 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
 
 def _unit(peer: link_pb2.Welcome, lane: str) -> str:
     return next((variant.unit for variant in peer.variants if variant.lane == lane), "")
+
+
+def _reached(past: Past) -> int:
+    """The last stage that there was any of."""
+    if past.code == "OK":
+        return len(_STAGES) - 1
+    return max((stage for stage, us in enumerate(past.report.stage_us) if us), default=0)
 
 
 def _before(report: budget_pb2.BudgetReport) -> int:
