@@ -9,7 +9,7 @@ from isochrone.cli.waterfall import bars, count
 _ON_ITS_WAY = {
     "admit": "until the router had planned it and sent it on",
     "queue": "waiting in its lane until a node was free to claim it",
-    "batch wait": "on its node, until its batch began",
+    "batch wait": "waiting on its node until its batch began",
     "compute": "in the forward call of its batch",
     "link": "on the way of its reply to the router",
     "answer": "from its reply until the answer left the router",
@@ -60,7 +60,7 @@ def _because(record: Record) -> str:
             return ""
         leg = max(wrong, key=lambda leg: leg.spent_ms)
         how = f"failed with {leg.error}" if leg.verdict == "failed" else f"took {ms(leg.spent_ms)}"
-        return f": leg {leg.leg} {how}" + (f", its {_blamed(leg)}" if _blamed(leg) else "")
+        return f": leg {leg.leg} {how}" + (f"; there, {_blamed(leg)}" if _blamed(leg) else "")
     blamed = _blamed(record)
     return f": {blamed}" if blamed else ""
 

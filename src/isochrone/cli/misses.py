@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from isochrone.cli.admin import admin_urls, ask_all
-from isochrone.cli.screen import examples, out
+from isochrone.cli.screen import examples, wide
 
 EPILOG = examples(
     ("of the last ten minutes", "isochrone misses"),
@@ -28,9 +28,7 @@ def misses(
     route: Annotated[str | None, typer.Option(help="Full name, or its end; else all.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="How many are listed, the latest.")] = 20,
     config: Annotated[Path | None, typer.Option("--config", help="The mesh's file, for where its routers are.")] = None,
-    admin: Annotated[
-        list[str] | None, typer.Option(help="A router's admin address; give each of several.")
-    ] = None,
+    admin: Annotated[list[str] | None, typer.Option(help="A router's admin address; give each of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """List the requests that missed their objective or failed, and sum them up by route and by what was to blame.
@@ -50,9 +48,7 @@ def misses(
     from isochrone.cli.record import Record
 
     records = [Record.of(miss) for miss in found["misses"]]
-    shown = view(records, limit=limit, seen=found["seen"], since=since, route=route or "")
-    # A pipe has no width of its own, and a trace id that is cut is none.
-    out.print(shown, width=None if out.is_terminal else max(out.width, 200))
+    wide().print(view(records, limit=limit, seen=found["seen"], since=since, route=route or ""))
 
 
 def seconds(since: str) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from isochrone.cli.record import Record
 from isochrone.cli.waterfall import COLOURS
+
+_ROOM_FOR_PLACES = 120
 
 
 def view(records: Sequence[Record], *, limit: int, seen: int, since: str, route: str) -> RenderableType:
@@ -25,7 +28,7 @@ def view(records: Sequence[Record], *, limit: int, seen: int, since: str, route:
     if records:
         parts += ["", _summary(records)]
     if records and limit:
-        parts += ["", _table(records[:limit])]
+        parts += ["", _Latest(records[:limit])]
     if 0 < limit < len(records):
         parts.append(Text(f"and {len(records) - limit:,} more: --limit", style="dim"))
     return Group(*parts)
@@ -43,27 +46,33 @@ def _summary(records: Sequence[Record]) -> Table:
     return table
 
 
-def _table(records: Sequence[Record]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("when", "route", "took", "of", "blame", "lane", "node", "trace"):
-        right = column in ("took", "of")
-        whole = right or column in ("when", "trace")
-        table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
-    for record in records:
-        route = Text(record.short_route)
-        if record.leg:
-            route.append(f" {record.leg}", "dim")
-        table.add_row(
-            f"{record.at:%H:%M:%S}" if record.at is not None else "?",
-            route,
-            Text(f"{record.spent_ms:,.1f} ms", "bold red"),
-            f"{record.report.objective_us / 1e3:g} ms",
-            _coloured(_reason(record)),
-            record.report.lane or "-",
-            record.report.node or "-",
-            record.trace_id,
-        )
-    return table
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """One line each. Where there is little room, without lane and node: a trace id that is cut is none."""
+
+    records: Sequence[Record]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        places = options.max_width >= _ROOM_FOR_PLACES
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("when", "route", "took", "of", "blame", *(("lane", "node") if places else ()), "trace"):
+            right = column in ("took", "of")
+            whole = right or column in ("when", "trace")
+            table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
+        for record in self.records:
+            route = Text(record.short_route)
+            if record.leg:
+                route.append(f" {record.leg}", "dim")
+            table.add_row(
+                f"{record.at:%H:%M:%S}" if record.at is not None else "?",
+                route,
+                Text(f"{record.spent_ms:,.1f} ms", "bold red"),
+                f"{record.report.objective_us / 1e3:g} ms",
+                _coloured(_reason(record)),
+                *((record.report.lane or "-", record.report.node or "-") if places else ()),
+                record.trace_id,
+            )
+        yield table
 
 
 def _reason(record: Record) -> str:
