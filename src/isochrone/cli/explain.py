@@ -24,7 +24,7 @@ _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def explain(
-    trace_id: Annotated[str, typer.Argument(help="32 hex digits: a budget's trace_id, or a trace viewer's.")],
+    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 hex digits, of a budget or a trace viewer.")],
     config: Annotated[Path | None, typer.Option("--config", help="The mesh's file, for where its routers are.")] = None,
     admin: Annotated[list[str] | None, typer.Option(help="A router's admin address; give each of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
