@@ -28,6 +28,8 @@ def sentence(record: Record) -> str:
             return f"Late by {ms(over_ms)}{_because(record)}."
         case "missed":  # a page whose legs stream is late where one of them is
             return f"Late{_because(record)}."
+    if over_ms > 0:  # and such a page in time where all of them were
+        return "In time, as each of its legs was."
     spare = f"{ms(-over_ms)} to spare"
     if not record.report.stage_us:
         return f"In time, with {spare}."
