@@ -231,6 +231,7 @@ async def test_a_miss_is_told_in_full() -> None:
     assert sum(spent_ms for _, spent_ms in record["stages"]) == pytest.approx(record["total_ms"])
     assert record.pop("at").endswith("Z")
     assert (record.pop("total_ms"), record.pop("blame")) == (answer.budget.total_ms, answer.budget.blame)
+    assert answer.budget.tier == "standard"
     del record["stages"]
     assert record == {
         "trace_id": answer.budget.trace_id,

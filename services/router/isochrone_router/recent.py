@@ -94,9 +94,9 @@ class Recent:
             if past.is_miss:
                 if not seconds or seconds[-1][0] < second:
                     seconds.append((second, Counter()))
+                    while seconds[0][0] < second - COUNTED_S:
+                        seconds.popleft()
                 seconds[-1][1][past.route] += 1
-        while seconds and seconds[0][0] < second - COUNTED_S:
-            seconds.popleft()
 
 
 class _Ring:
