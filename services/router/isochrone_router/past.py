@@ -50,7 +50,7 @@ class Past(NamedTuple):
             self.code in ("OK", "CANCELLED")
             and not self.report.missed
             and self.report.attempts <= 1
-            and all(leg.is_in_order for leg in self.legs)
+            and (not self.legs or all(leg.is_in_order for leg in self.legs))
         )
 
 
