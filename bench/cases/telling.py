@@ -53,9 +53,9 @@ class Told:
         ledger.batch = budget_pb2.BatchInfo(jobs=7, units=350, closed_by="all")
         report = ledger.report(now_s)
         self._chronicle.judge(ROUTE, report)
-        began_s = time.perf_counter()
+        began_s = time.thread_time()
         self._chronicle.tell(Past(ROUTE, "OK", "", ledger.received_s, report, place, peer=_PEER))
-        self.longest_s = max(self.longest_s, time.perf_counter() - began_s)
+        self.longest_s = max(self.longest_s, time.thread_time() - began_s)
 
     def _export(self, owner: bytes, span: bytes) -> None:
         self.spans += 1
@@ -117,7 +117,7 @@ async def run(runner: Runner) -> CaseResult:
         ],
         measurements=[],
         notes=[
-            f"longest step of all, messages of {BATCH_SPANS} spans strung together in some: "
+            f"longest step of all in CPU time, messages of {BATCH_SPANS} spans strung together in some: "
             f"{in_digits(Spread.of(longest_ms).median)} ms"
         ],
     )
