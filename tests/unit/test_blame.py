@@ -52,7 +52,7 @@ def test_a_lasting_change_is_learnt() -> None:
     """A compute that takes twice as long, and is in time, is soon what is expected."""
     expectation = learnt()
     slower = [*USUAL[:3], 12_000, *USUAL[4:]]
-    for _ in range(100):
+    for _ in range(400):
         expectation.learn(report(slower))
     spent = [*slower[:1], slower[1] + 3_000, *slower[2:]]
     assert expectation.blame(report(spent)) == budget_pb2.STAGE_QUEUE
