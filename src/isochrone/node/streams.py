@@ -19,6 +19,7 @@ from isochrone.node.claimer import Claimer
 from isochrone.node.credit import Credit
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, StagedJob, Staging
+from isochrone.tracing import trace_id_of
 
 WARM_UP_UNITS = (16, 64)
 LAST_WORD_S = 0.01
@@ -177,7 +178,7 @@ class StreamLoop:
         except IsochroneError as fault:
             error = fault
         except Exception as fault:
-            error = incident(f"{served.lane}: run raised", fault)
+            error = incident(f"{served.lane}: run raised", fault, trace_id=trace_id_of(job.traceparent))
         took_s = self._clock() - began_s
         if error is None:
             # A reader's pauses are not the model's.
