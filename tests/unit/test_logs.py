@@ -18,7 +18,6 @@ from isochrone.testing.v1 import toy_pb2
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 ROUTES = {route: {"objective_ms": 50, "deadline_ms": 1000} for route in (SLEEP, REPEAT)}
 
 
@@ -66,15 +65,18 @@ def test_text_has_it_at_the_end_of_the_line(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("route", [SLEEP, REPEAT])
+@pytest.mark.parametrize("sampled", [True, False])
 @virtual_time
-async def test_an_incident_on_a_node_has_its_request_s_trace(route: str, caplog: pytest.LogCaptureFixture) -> None:
-    """That of the caller, whose span the router's is below."""
+async def test_an_incident_has_its_request_s_trace(route: str, sampled: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """In the node's log, where it is sampled, and in the router's, which has the same number, always."""
     models = [SleepModel(sleep=virtual_clock().advance), RepeatModel()]
     request = toy_pb2.ToyMessage(trouble="raise", units=1).SerializeToString()
     async with LocalMesh(models, routes=ROUTES) as mesh:
-        call = mesh.make_call(route, request)._replace(traceparent=TRACEPARENT)
+        call = mesh.make_call(route, request)._replace(traceparent=f"00-{TRACE}-b7ad6b7169203331-0{sampled:d}")
         start = mesh.router.front.start
-        with pytest.raises(Internal):
+        with pytest.raises(Internal) as caught:
             await awaited(lambda call, done: start(call, done, (lambda *_: None) if route == REPEAT else None), call)
     told = [record for record in caplog.records if record.message.startswith("incident")]
-    assert [record.__dict__["trace_id"] for record in told] == [TRACE]
+    assert [record.name for record in told] == ["isochrone.incidents", "isochrone_router.servicer"]
+    assert [record.__dict__["trace_id"] for record in told] == [TRACE if sampled else "", TRACE]
+    assert all(caught.value.incident in record.message for record in told)
