@@ -16,7 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from isochrone import metrics, node_metrics
 from isochrone import telemetry as t
-from isochrone.errors import Overloaded, UnknownVariant
+from isochrone.config import MeshConfig
+from isochrone.errors import ConfigError, Overloaded, UnknownVariant
+from isochrone.export import export_of
 from isochrone.spans import resource
 from isochrone.telemetry import Family, Histogram, Instrument, Kind
 from isochrone.testing.mesh import LocalMesh
@@ -93,6 +95,7 @@ def samples_of(point: Any) -> Iterator[tuple[str, dict[str, str], float]]:
 
 DECLARED = {value.name: value for value in vars(t).values() if isinstance(value, Instrument)}
 ROUTER = resource({"service.name": "router"})
+ROUTES_OF_LANES = {SLEEP: {"objective_ms": 15, "deadline_ms": 100, "lanes": ["sleep@cpu"]}}
 ROUTES = {SLEEP: {"objective_ms": 15, "deadline_ms": 100}, REPEAT: {"objective_ms": 50, "deadline_ms": 10_000}}
 
 
@@ -209,6 +212,15 @@ def test_nodes_of_one_name_are_added_up() -> None:
     assert told[t.NODE_JOBS] == {("a", "blurb@cpu"): 10, ("a", "ranker@cpu"): 2}
     assert told[t.ENGINE_ACTIVE] == {("a", "blurb@cpu"): 4}
     assert told[t.ENGINE_KV] == {("a", "blurb@cpu"): 0.25}
+
+
+@pytest.mark.parametrize("told", ["0", "10s", "-5"])
+async def test_an_interval_that_is_none_is_a_mistake(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said by the name of its variable."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", told)
+    config = MeshConfig.model_validate({"routes": ROUTES_OF_LANES, "telemetry": {"otlp": "http://127.0.0.1:1"}})
+    with pytest.raises(ConfigError, match=f"OTEL_METRIC_EXPORT_INTERVAL: should be milliseconds.*{told}"):
+        export_of(config, service="isochrone-router", name="router")
 
 
 async def test_others_have_their_turn_meanwhile() -> None:
