@@ -19,7 +19,7 @@ from isochrone.client import Budget, Client
 from isochrone.config import MeshConfig, load_config
 
 PAGES_PER_S = 0.5
-ROUND_S = 30.0
+ROUND_S = 10.0
 
 
 class Traffic:

@@ -1,6 +1,6 @@
 """Asks a process of the mesh how it is, by gRPC's own health service: what a container's health check runs.
 
-    python -m isochrone.healthcheck 127.0.0.1:50051 [SERVICE]
+python -m isochrone.healthcheck 127.0.0.1:50051 [SERVICE]
 """
 
 from __future__ import annotations
