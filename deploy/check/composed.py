@@ -24,6 +24,7 @@ class Composed:
         self._engine = engine
         self._path = path
         self._project = project
+        self._log = engine.folder / "compose.log"
         self._env = {"ISOCHRONE_REDIS_PASSWORD": password}
         self.services: Mapping[str, Mapping[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["services"]
 
@@ -36,6 +37,8 @@ class Composed:
                     self._wait(needed, condition)
                 if not self.runs(name):
                     self._compose("up", "-d", "--no-build", "--no-deps", name)
+                    if not self._inspected(name):  # podman-compose itself doesn't mind
+                        raise CheckFailed(f"{name} could not be started: see {self._log}")
 
     def down(self) -> None:
         """Ends them all, and forgets their volumes."""
@@ -96,7 +99,5 @@ class Composed:
         return dict(json.loads(said)[0]) if code == 0 else {}
 
     def _compose(self, *arguments: str) -> None:
-        log = self._engine.folder / "compose.log"
-        self._engine.run(
-            *("podman-compose", "-p", self._project, "-f", str(self._path), *arguments), env=self._env, log=log
-        )
+        command = ("podman-compose", "-p", self._project, "-f", str(self._path), *arguments)
+        self._engine.run(*command, env=self._env, log=self._log)
