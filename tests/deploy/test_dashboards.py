@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import grpc
@@ -39,15 +40,25 @@ pytestmark = [
 ]
 
 
-def queries() -> Iterator[tuple[str, str]]:
-    """Where each stands, in words, and what Prometheus gets to see of it."""
+class Query(NamedTuple):
+    """As Prometheus gets to see it."""
+
+    where: str
+    asks: str
+    labels: frozenset[str]
+    """That its legend names."""
+
+
+def queries() -> Iterator[Query]:
+    """Every panel's."""
     for path in sorted((DEPLOY / "grafana" / "dashboards").glob("*.json")):
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel["targets"]:
                 query = target["expr"]
                 for name, value in VARIABLES.items():
                     query = query.replace(name, value)
-                yield f"{path.stem}, {panel['title']}, {target['refId']}", query
+                labels = frozenset(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                yield Query(f"{path.stem}, {panel['title']}, {target['refId']}", query, labels)
 
 
 def settings(models: Path) -> dict[str, Any]:
@@ -71,11 +82,10 @@ def settings(models: Path) -> dict[str, Any]:
 def collector() -> Iterator[str]:
     """The URL of somebody who takes all that is exported, and thinks nothing of it."""
 
-    class Anything(grpc.GenericRpcHandler[bytes, bytes]):
-        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-            return grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
-
-    server = grpc.server(ThreadPoolExecutor(2), handlers=(Anything(),))
+    export = {"Export": grpc.unary_unary_rpc_method_handler(lambda request, context: b"")}
+    services = [f"opentelemetry.proto.collector.{kind}.v1.{kind.title()}Service" for kind in ("trace", "metrics")]
+    handlers = [grpc.method_handlers_generic_handler(service, export) for service in services]
+    server = grpc.server(ThreadPoolExecutor(2), handlers=handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"http://127.0.0.1:{port}"
@@ -115,15 +125,18 @@ class Prometheus:
         self._config.write_text(yaml.safe_dump(config))
         await self.child.start(timeout_s=20)
 
-    async def values(self, query: str) -> list[float]:
-        """What it answers now. Raises AssertionError where it can't."""
+    async def has_data(self, query: Query) -> bool:
+        """Whether it answers with a number now, under a name. Raises AssertionError where it can't."""
         async with (
             aiohttp.ClientSession() as http,
-            http.get(f"{self._url}/api/v1/query", params={"query": query}) as got,
+            http.get(f"{self._url}/api/v1/query", params={"query": query.asks}) as got,
         ):
             answer = await got.json()
         assert answer["status"] == "success", answer
-        return [float(series["value"][1]) for series in answer["data"]["result"]]
+        return any(
+            query.labels <= series["metric"].keys() and not math.isnan(float(series["value"][1]))
+            for series in answer["data"]["result"]
+        )
 
     async def _is_ready(self) -> bool:
         with suppress(aiohttp.ClientConnectionError):
@@ -172,11 +185,8 @@ async def test_every_panel_has_data(
         await prometheus.scrape(mesh.router.admin)
         loading = asyncio.ensure_future(load(mesh.client(), mesh.stack.config))
         await asyncio.sleep(SECONDS - 1)
-        empty = {}
-        for where, query in queries():
-            if all(map(math.isnan, await prometheus.values(query))):
-                empty[where] = query
+        empty = [f"{query.where}: {query.asks}" for query in queries() if not await prometheus.has_data(query)]
         await loading
     finally:
         await mesh.close()
-    assert empty == {}
+    assert not empty, "\n".join(["no data for", *empty])
