@@ -67,7 +67,9 @@ class Composed:
     def published(self, name: str) -> list[str]:
         """Addresses on this machine, as Podman has them."""
         ports = self._inspected(name).get("HostConfig", {}).get("PortBindings") or {}
-        return [f"{binding['HostIp']}:{binding['HostPort']}" for bindings in ports.values() for binding in bindings]
+        return [
+            f"{binding['HostIp']}:{binding['HostPort']}" for bindings in ports.values() for binding in bindings or ()
+        ]
 
     def volume(self, name: str) -> Path:
         """Where a named volume lies."""

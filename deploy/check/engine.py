@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-NEEDED = ("buildah", "podman", "podman-compose", "runc", "debootstrap")
+NEEDED = ("buildah", "podman", "podman-compose", "runc", "debootstrap", "iptables")
 
 _CONTAINERS_CONF = """\
 [containers]

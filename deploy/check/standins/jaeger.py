@@ -16,18 +16,26 @@ from typing import Any
 
 import grpc
 import yaml
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+COLLECTOR = "opentelemetry.proto.collector"
 
 
-class Traces(trace_service_pb2_grpc.TraceServiceServicer):
+class Traces:
     """The spans of each trace, by its id in hexadecimal, each with the service it is of."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._spans: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def export(self, request: Any, _: grpc.ServicerContext) -> Any:
         with self._lock:
             for resource in request.resource_spans:
                 named = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
@@ -35,7 +43,7 @@ class Traces(trace_service_pb2_grpc.TraceServiceServicer):
                 for scope in resource.scope_spans:
                     for span in scope.spans:
                         self._spans[span.trace_id.hex()].append((service, span.name))
-        return trace_service_pb2.ExportTraceServiceResponse()
+        return ExportTraceServiceResponse()
 
     def told(self, trace_id: str) -> dict[str, Any]:
         """As GET /api/traces/ID answers, as far as anybody asks here."""
@@ -48,11 +56,12 @@ class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         return {"data": [{"traceID": trace_id, "spans": told, "processes": processes}] if spans else []}
 
 
-class Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """Takes them, and that is all."""
-
-    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return metrics_service_pb2.ExportMetricsServiceResponse()
+def service(kind: str, request: Any, response: Any, export: Any) -> grpc.GenericRpcHandler[Any, Any]:
+    """One of OTLP's services, each of which has one method."""
+    method = grpc.unary_unary_rpc_method_handler(
+        export, request_deserializer=request.FromString, response_serializer=response.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(f"{COLLECTOR}.{kind}Service", {"Export": method})
 
 
 def query_api(traces: Traces) -> type[BaseHTTPRequestHandler]:
@@ -71,9 +80,14 @@ def query_api(traces: Traces) -> type[BaseHTTPRequestHandler]:
 
 def main(config: dict[str, Any]) -> None:
     traces = Traces()
-    server = grpc.server(ThreadPoolExecutor(4))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(traces, server)  # type: ignore[no-untyped-call]
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Metrics(), server)  # type: ignore[no-untyped-call]
+    services = (
+        service("trace.v1.Trace", ExportTraceServiceRequest, ExportTraceServiceResponse, traces.export),
+        service(
+            *("metrics.v1.Metrics", ExportMetricsServiceRequest, ExportMetricsServiceResponse),
+            lambda request, _: ExportMetricsServiceResponse(),  # taken, and that is all
+        ),
+    )
+    server = grpc.server(ThreadPoolExecutor(4), handlers=services)
     server.add_insecure_port(config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"])
     server.start()
     host, _, port = config["extensions"]["jaeger_query"]["http"]["endpoint"].rpartition(":")
