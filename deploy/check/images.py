@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 
 
 class Images:
-    """Makes those that are missing; the project's own always, from what is cached of them."""
+    """Makes them, from what is cached of them."""
 
     def __init__(self, engine: Engine, services: Mapping[str, Mapping[str, Any]], *, pip: list[str], say: Say) -> None:
         """`pip` are the options of a build that say where packages come from."""
@@ -37,9 +37,8 @@ class Images:
         """All of them. Raises CheckFailed."""
         self._make_base()
         for name, image in self._others().items():
-            if not self._engine.has(image):
-                self._engine.build(STANDINS / "Dockerfile", name, image, context=STANDINS, more=self._more)
-                self._say(f"{image}: a stand-in")
+            self._engine.build(STANDINS / "Dockerfile", name, image, context=STANDINS, more=self._more)
+        self._say(f"stand-ins: {', '.join(self._others().values())}")
         for target, image in self._own().items():
             self._engine.build(DOCKERFILE, target, image, context=ROOT, more=self._more)
         base_bytes = self._engine.size_bytes(self._base)

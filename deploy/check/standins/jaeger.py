@@ -80,13 +80,13 @@ def query_api(traces: Traces) -> type[BaseHTTPRequestHandler]:
 
 def main(config: dict[str, Any]) -> None:
     traces = Traces()
-    services = (
+    services = [
         service("trace.v1.Trace", ExportTraceServiceRequest, ExportTraceServiceResponse, traces.export),
         service(
             *("metrics.v1.Metrics", ExportMetricsServiceRequest, ExportMetricsServiceResponse),
             lambda request, _: ExportMetricsServiceResponse(),  # taken, and that is all
         ),
-    )
+    ]
     server = grpc.server(ThreadPoolExecutor(4), handlers=services)
     server.add_insecure_port(config["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"])
     server.start()
