@@ -175,6 +175,7 @@ async def load(client: Client, config: MeshConfig) -> None:
         await asyncio.wait(besides)
 
 
+@pytest.mark.timeout(240)
 async def test_every_panel_has_data(
     tiny_models: Path, tmp_path: Path, redis: RedisServer, prometheus: Prometheus, collector: str
 ) -> None:
