@@ -16,9 +16,9 @@ LAYERS = (
     "errors deadline keys ports sockets incidents building methods",
     "config latency model batching lane registry broker status ledger telemetry process child",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
-    "rpc link starting stream_edge healthcheck",
+    "rpc link starting stream_edge",
     "node",
-    "client",
+    "client healthcheck",
     "<services>",
     "testing cli",
 )
