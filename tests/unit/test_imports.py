@@ -17,7 +17,7 @@ LAYERS = (
     "config latency model batching lane registry broker status ledger blame tracing spans process child",
     "telemetry metrics node_metrics",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
-    "rpc link starting stream_edge otlp export",
+    "rpc link starting stream_edge otlp export surroundings",
     "node",
     "client healthcheck",
     "<services>",
