@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -17,9 +17,13 @@ from isochrone_router.status import RouterStatus
 class Admin:
     """The admin port. GET /healthz: the process runs. /readyz: it can answer. /metrics: Prometheus. /status: JSON."""
 
-    def __init__(self, status: RouterStatus, *, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, status: RouterStatus, *, is_ready: Callable[[], bool], more: Sequence[web.RouteDef] = ()
+    ) -> None:
+        """`more` is what else is served there."""
         self._status = status
         self._is_ready = is_ready
+        self._more = more
         self._registry = CollectorRegistry()
         self._registry.register(_Numbers(status))
         self._runner: web.AppRunner | None = None
@@ -33,6 +37,7 @@ class Admin:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/status", self._show_status),
+                *self._more,
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)

@@ -26,17 +26,21 @@ from isochrone.v1 import link_pb2
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.chronicle import Chronicle
+from isochrone_router.console.server import Console
+from isochrone_router.console.siblings import Sibling
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
+from isochrone_router.past import Tell
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.request_spans import RequestSpans
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
+from isochrone_router.tally import Tally
 from isochrone_router.traces import Traces
 
 log = logging.getLogger(__name__)
@@ -110,9 +114,11 @@ class Router:
         sampler = Sampler(config.telemetry.sample)
         self._export = export
         self.traces = None if export is None else _traces(export, config.telemetry, clock)
-        self.chronicle = Chronicle(
-            (*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=[self.traces] if self.traces else [], clock=clock
-        )
+        self.tally = Tally()
+        listeners: list[Tell] = [self.tally]
+        if self.traces is not None:
+            listeners.append(self.traces)
+        self.chronicle = Chronicle((*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=listeners, clock=clock)
         self.servicer = Servicer(
             config.routes,
             settings,
@@ -127,6 +133,8 @@ class Router:
         self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
         self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
         self._health = Health(config.routes)
+        self._siblings = Sibling.all_of(settings, but=index)
+        self._console: Console | None = None
         self._admin: Admin | None = None
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -154,7 +162,13 @@ class Router:
             sessions=self.sessions,
             clock=self._clock,
         )
-        self._admin = Admin(status, is_ready=lambda: any(map(self._serves, self._config.routes)))
+        self._console = Console(status, self.tally, siblings=self._siblings)
+        self._console.start()
+        self._admin = Admin(
+            status,
+            is_ready=lambda: any(map(self._serves, self._config.routes)),
+            more=self._console.routes(),
+        )
         try:
             self.admin_address = await self._admin.start(self.admin_address)
         except OSError as error:
@@ -201,6 +215,8 @@ class Router:
         self._pressure.close()
         if self._registry is not None:
             await self._registry.close()
+        if self._console is not None:
+            self._console.close()
         if self._admin is not None:
             await self._admin.close()
         if self.traces is not None:

@@ -1,0 +1,70 @@
+"""What the console wants to know of requests and RouteStats don't say: misses by blame, and forecasts against facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from isochrone.blame import stages_to_objective
+from isochrone.telemetry import STAGES
+from isochrone_router.past import Past
+
+
+def _no_stages() -> list[int]:
+    return [0] * len(STAGES)
+
+
+@dataclass(slots=True)
+class RouteTally:
+    """One route's, since the process started; lists by stage, in the order of STAGES."""
+
+    blamed: list[int] = field(default_factory=_no_stages)
+    """Misses."""
+    beyond_us: list[int] = field(default_factory=_no_stages)
+    """Time of answers that stream, after the first chunk. The objective is not for that."""
+
+
+@dataclass(slots=True)
+class NodeTally:
+    """What a node foretold of its jobs when it claimed them, and what came, from claim to reply. At first attempts."""
+
+    jobs: int = 0
+    predicted_us: int = 0
+    actual_us: int = 0
+
+
+class Tally:
+    """A listener of the chronicle. Costs about a microsecond a request."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, RouteTally] = {}
+        self.nodes: dict[str, NodeTally] = {}
+
+    def __repr__(self) -> str:
+        misses = sum(sum(route.blamed) for route in self.routes.values())
+        return f"<Tally of {misses} misses, {sum(node.jobs for node in self.nodes.values())} forecasts>"
+
+    def __call__(self, past: Past) -> None:
+        self._add(past)
+        for leg in past.legs:
+            self._add(leg)
+
+    def _add(self, past: Past) -> None:
+        report = past.report
+        if past.predicted_us and past.code == "OK" and not past.tries:
+            node = self.nodes.get(report.node)
+            if node is None:
+                node = self.nodes[report.node] = NodeTally()
+            _, _, batch_wait_us, compute_us, link_us, *_ = report.stage_us
+            node.jobs += 1
+            node.predicted_us += past.predicted_us
+            node.actual_us += batch_wait_us + compute_us + link_us
+        if report.missed or report.first_us:
+            route = self.routes.get(past.route)
+            if route is None:
+                route = self.routes[past.route] = RouteTally()
+            if report.missed and report.blame:
+                route.blamed[report.blame - 1] += 1
+            if report.first_us:
+                spent = zip(report.stage_us, stages_to_objective(report), strict=True)
+                for stage, (whole_us, counts_us) in enumerate(spent):
+                    route.beyond_us[stage] += whole_us - counts_us
