@@ -27,7 +27,7 @@ from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.console.server import Console
-from isochrone_router.console.siblings import Sibling
+from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
@@ -133,7 +133,6 @@ class Router:
         self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
         self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
         self._health = Health(config.routes)
-        self._siblings = Sibling.all_of(settings, but=index)
         self._console: Console | None = None
         self._admin: Admin | None = None
         self._server: grpc.aio.Server | None = None
@@ -162,7 +161,7 @@ class Router:
             sessions=self.sessions,
             clock=self._clock,
         )
-        self._console = Console(status, self.tally, siblings=self._siblings)
+        self._console = Console(status, self.tally, processes=siblings_of(self._settings))
         self._console.start()
         self._admin = Admin(
             status,

@@ -1,34 +1,30 @@
-"""Asks the other processes of a router for their parts, over their own admin ports on this machine."""
+"""Asks processes of a router what they have to say, over their own admin ports on this machine."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from isochrone.config import RouterConfig
 from isochrone.ports import dialable, nth
-from isochrone_router.console.part import FORMAT, Part
 
 PATIENCE_S = 0.4
-LARGEST_BYTES = 8 * 2**20
+Answer = dict[str, Any]
 
 
 class Sibling(NamedTuple):
-    """Another process of this router."""
+    """A process of this router, by its admin address."""
 
     name: str
     admin: str
 
-    @classmethod
-    def all_of(cls, router: RouterConfig, *, but: int) -> list[Sibling]:
-        return [
-            cls(router.process_name(index), nth(router.admin, index))
-            for index in range(router.processes)
-            if index != but
-        ]
+
+def siblings_of(router: RouterConfig) -> list[Sibling]:
+    """All processes of a router, in their order."""
+    return [Sibling(router.process_name(index), nth(router.admin, index)) for index in range(router.processes)]
 
 
 class Missing(NamedTuple):
@@ -38,12 +34,15 @@ class Missing(NamedTuple):
     why: str
 
 
-async def ask_all(siblings: Sequence[Sibling], *, after: int) -> list[Part | Missing]:
-    """Of each its part, or why there is none; all asked at once, none waited for longer than PATIENCE_S."""
-    return list(await asyncio.gather(*(_ask(sibling, after) for sibling in siblings)))
+async def ask_all(siblings: Sequence[Sibling], path: str, query: Mapping[str, str]) -> list[Answer | Missing]:
+    """What each says, or why it says nothing; all asked at once, none waited for longer than PATIENCE_S. One that
+    knows of no such thing (404) says nothing in particular: {}."""
+    if not siblings:
+        return []
+    return list(await asyncio.gather(*(_ask(sibling, path, query) for sibling in siblings)))
 
 
-async def _ask(sibling: Sibling, after: int) -> Part | Missing:
+async def _ask(sibling: Sibling, path: str, query: Mapping[str, str]) -> Answer | Missing:
     unix = sibling.admin.startswith("unix:")
     connector = aiohttp.UnixConnector(sibling.admin.removeprefix("unix:")) if unix else aiohttp.TCPConnector()
     host = "localhost" if unix else dialable(sibling.admin)
@@ -51,15 +50,15 @@ async def _ask(sibling: Sibling, after: int) -> Part | Missing:
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as http,
-            http.get(f"http://{host}/console.json", params={"own": "1", "after": str(after)}) as answer,
+            http.get(f"http://{host}{path}", params=query) as answer,
         ):
+            if answer.status == 404:
+                return {}
             if answer.status != 200:
                 return Missing(sibling.name, f"it answers {answer.status}")
-            part = await answer.json()
+            said = await answer.json()
+            return said if isinstance(said, dict) else Missing(sibling.name, "it says something else")
     except TimeoutError:
         return Missing(sibling.name, f"no answer within {PATIENCE_S:g} s")
     except (aiohttp.ClientError, OSError, ValueError):
         return Missing(sibling.name, "it can't be reached")
-    if not isinstance(part, dict) or part.get("format") != FORMAT:
-        return Missing(sibling.name, "it is of another version")
-    return part

@@ -1,7 +1,7 @@
 // Charts by uPlot: quantiles of a route with its objective, and the small ones of lanes.
 
 const uPlot = globalThis.uPlot;
-const CAP = 4; // objectives; what is beyond is said in words, so that one outlier doesn't flatten the rest
+export const CAP = 3; // objectives; what is beyond is said in words, so that one outlier doesn't flatten the rest
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const all = new Set();
 
@@ -51,11 +51,10 @@ export class QuantileChart {
           line("--p50", { width: 2 }),
           line("--p95", { dash: [6, 3] }),
           line("--p99", { dash: [2, 2] }),
-          line("--objective", { width: 1.5, dash: [10, 4] }),
         ],
-        hooks: { setCursor: [(chart) => told(chart.cursor.idx ?? null)] },
+        hooks: { setCursor: [(chart) => told(chart.cursor.idx ?? null)], draw: [(chart) => this.#objective(chart)] },
       },
-      [[], [], [], [], []],
+      [[], [], [], []],
     );
   }
 
@@ -64,8 +63,24 @@ export class QuantileChart {
     return Math.max(most * 1.05, (this.objectiveMs ?? 1) * 1.25);
   }
 
+  /** The line that it is all about, from edge to edge whether there were requests or not. */
+  #objective(chart) {
+    if (this.objectiveMs === null) return;
+    const { left, width } = chart.bbox;
+    const y = Math.round(chart.valToPos(this.objectiveMs, "y", true)) + 0.5;
+    chart.ctx.save();
+    chart.ctx.strokeStyle = css("--objective");
+    chart.ctx.lineWidth = 1.5 * devicePixelRatio;
+    chart.ctx.setLineDash([10 * devicePixelRatio, 4 * devicePixelRatio]);
+    chart.ctx.beginPath();
+    chart.ctx.moveTo(left, y);
+    chart.ctx.lineTo(left + width, y);
+    chart.ctx.stroke();
+    chart.ctx.restore();
+  }
+
   show(times, { p50_ms, p95_ms, p99_ms }, { from, to }) {
-    this.chart.setData([times, p50_ms, p95_ms, p99_ms, times.map(() => this.objectiveMs)], false);
+    this.chart.setData([times, p50_ms, p95_ms, p99_ms], false);
     this.chart.setScale("x", { min: from, max: to });
   }
 }

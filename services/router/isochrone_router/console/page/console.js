@@ -37,7 +37,7 @@ async function ask() {
   latest = told;
   show();
   const missed = told.routes.reduce((sum, route) => sum + route.window.requests - route.window.met, 0);
-  await misses.update(missed);
+  await misses.update(missed, told.processes.length + told.missing.length);
 }
 
 function show() {

@@ -55,3 +55,8 @@ export function line(lane) {
 }
 
 export const singular = (unit) => (unit ? unit.replace(/s$/, "") : "unit");
+
+export function units(value, unit) {
+  const rounded = value.toFixed(0);
+  return `${rounded} ${rounded === "1" ? singular(unit) : unit || "units"}`;
+}

@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms } from "./format.js";
+import { age, count, line, ms, units } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -34,7 +34,7 @@ export function lanesTable(table, state) {
         fill: (cell, lane) => {
           const told = lane[state.span];
           if (told.batch_jobs === null) put(cell.firstChild, "none run");
-          else put(cell.firstChild, ["b", "", told.batch_jobs.toFixed(1)], ` ${told.batch_jobs === 1 ? "job" : "jobs"}, ${told.batch_units.toFixed(0)} ${lane.unit}`);
+          else put(cell.firstChild, ["b", "", told.batch_jobs.toFixed(1)], ` ${told.batch_jobs === 1 ? "job" : "jobs"}, ${units(told.batch_units, lane.unit)}`);
           batches.draw(cell, lane);
         },
       },
@@ -94,6 +94,8 @@ export function nodesTable(table) {
   );
 }
 
+const REDIS = { up: "Redis up", none: "without Redis" };
+
 /** One line for each process of the router, and for each that doesn't answer. */
 export function processes(list, told) {
   const items = [
@@ -102,7 +104,7 @@ export function processes(list, told) {
       parts: [
         ["b", "", process.name],
         ` up ${age(process.uptime_s)}${process.draining ? ", leaving" : ""} · ${count(process.inflight)} under way · `,
-        process.redis === "up" ? "Redis up" : ["span", "sign below", `✕ Redis ${process.redis}`],
+        REDIS[process.redis] ?? ["span", "over", `✕ Redis ${process.redis}`],
       ],
     })),
     ...told.missing.map((missing) => ({ name: missing.name, parts: [["span", "sign below", "✕"], ["b", "", missing.name], ` is missing here: ${missing.why}`] })),

@@ -32,9 +32,10 @@ export class Misses {
   }
 
   /** Asks anew where something has missed since. */
-  async update(missed) {
+  async update(missed, processes) {
+    this.prefix = processes > 1 ? "console/" : ""; // a process by itself knows its own requests only
     if (missed === this.seen || this.dialog.isOpen) return;
-    const told = await this.read(`misses?since_s=${LATELY_S}&limit=${SHOWN}`);
+    const told = await this.read(`${this.prefix}misses?since_s=${LATELY_S}&limit=${SHOWN}`);
     this.seen = missed;
     if (told === null) {
       put(this.note, "This router keeps none.");
@@ -57,7 +58,7 @@ export class Misses {
 
   async #open(record, button) {
     this.dialog.show([record], { from: button, instead: this.heading });
-    const told = await this.read(`traces/${record.trace_id}`);
+    const told = await this.read(`${this.prefix}traces/${record.trace_id}`);
     const others = (told?.requests ?? []).filter((other) => keyOf(other) !== keyOf(record));
     if (others.length) this.dialog.more([record, ...others]);
   }
@@ -69,7 +70,7 @@ export class Misses {
     const error = form.querySelector("#find-error");
     put(error);
     if (!/^[0-9a-f]{32}$/.test(trace)) return put(error, "A trace id has 32 hexadecimal digits.");
-    const told = await this.read(`traces/${trace}`);
+    const told = await this.read(`${this.prefix}traces/${trace}`);
     if (!told?.requests?.length) return put(error, "Nothing is kept of it.");
     this.dialog.show(told.requests, { from: form.trace, instead: this.heading });
   }

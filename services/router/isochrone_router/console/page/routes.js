@@ -1,6 +1,6 @@
 // Each route against its objective: the table that comes first, and a panel with quantiles, stages and blame.
 
-import { QuantileChart } from "./chart.js";
+import { CAP, QuantileChart } from "./chart.js";
 import { Table, el, keyed, put } from "./dom.js";
 import { bareMs, clock, count, ms, percent, rate, shortRoute, target, words } from "./format.js";
 
@@ -86,7 +86,7 @@ class Panel {
       "article",
       { "aria-labelledby": id },
       el("div", { class: "head" }, this.title, this.promise),
-      el("div", { class: "latency" }, this.legend, this.plot, this.summary, this.minutes),
+      (this.latency = el("div", {}, this.legend, this.plot, this.summary, this.minutes)),
       el("div", { class: "budget" }, this.budgetTitle, this.budget, this.stages, this.blame),
     );
     this.node.panel = this;
@@ -96,6 +96,7 @@ class Panel {
   show(route, steps, span) {
     this.route = route;
     this.steps = steps;
+    this.latency.hidden = !route.window.requests;
     this.chart ??= new QuantileChart(this.plot, route.objective_ms, (index) => this.#point(index));
     const history = steps.of(route.route);
     this.history = history;
@@ -120,7 +121,7 @@ class Panel {
     const at = index === null || steps.times[index] === undefined ? null : index;
     const value = (name) => bareMs(at === null ? route.now[name] : history[name][at]);
     const worst = Math.max(0, ...history.p99_ms.filter((v) => v !== null));
-    const beyond = route.objective_ms !== null && worst > 4 * route.objective_ms;
+    const beyond = route.objective_ms !== null && worst > CAP * route.objective_ms;
     put(
       this.legend,
       ["span", "key p50", `p50 ${value("p50_ms")}`],

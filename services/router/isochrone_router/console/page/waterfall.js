@@ -6,8 +6,12 @@ import { mark } from "./routes.js";
 
 const CLOSED_BY = {
   all: "all that waited",
-  full: "full",
-  deadline: "no time to wait for more",
+  full: "no more fitted",
+  deadline: "one more would have made it late",
+  overload: "the most in time for the work",
+  late: "late already, but better than never",
+  split: "a part of one that failed",
+  stream: "beside each other",
 };
 
 export class RequestDialog {
