@@ -13,13 +13,20 @@ export function el(tag, properties = {}, ...children) {
 }
 
 /** Puts parts into a node: strings, or [tag, class, text]. What is there already is left alone, so that focus,
- * selections and screen readers are not disturbed. */
+ * selections and screen readers are not disturbed. Signs are for the eye: words beside them say the same. */
 export function put(node, ...parts) {
   const told = JSON.stringify(parts);
   if (node.told === told) return;
   node.told = told;
   node.replaceChildren(
-    ...parts.map((part) => (typeof part === "string" ? part : el(part[0], part[1] ? { class: part[1] } : {}, part[2]))),
+    ...parts.flatMap((part) => {
+      if (typeof part === "string") return [part];
+      const [tag, kind, text] = part;
+      const made = el(tag, kind ? { class: kind } : {}, text);
+      if (!kind.startsWith("sign")) return [made];
+      made.setAttribute("aria-hidden", "true");
+      return [made, " "];
+    }),
   );
 }
 

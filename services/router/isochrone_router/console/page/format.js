@@ -47,11 +47,11 @@ export const words = (name) => name.replaceAll("_", " ");
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 export const clock = (date) => CLOCK.format(date);
 
-/** µs per unit and base, as a node's prediction rule. */
+/** A node's prediction rule: what a batch takes. */
 export function line(lane) {
   const base = ms(lane.base_us / 1000);
   const per = lane.per_unit_us >= 1000 ? ms(lane.per_unit_us / 1000) : `${lane.per_unit_us.toFixed(1)} µs`;
-  return `${base} + ${per} a ${singular(lane.unit)} ± ${ms(lane.spread_us / 1000)}`;
+  return `${base} + ${per} per ${singular(lane.unit)} ± ${ms(lane.spread_us / 1000)}`;
 }
 
 export const singular = (unit) => (unit ? unit.replace(/s$/, "") : "unit");

@@ -40,7 +40,7 @@ export function lanesTable(table, state) {
       },
       { label: "Batches run", numeric: true, fill: (cell, lane) => put(cell, count(lane[state.span].batches)) },
       { label: "Way", fill: (cell, lane) => put(cell, lane.modes.map((mode) => (mode === "lane" ? "through Redis" : "over the links")).join(" and ")) },
-      { label: "Nodes", fill: (cell, lane) => put(cell, lane.nodes.length ? lane.nodes.join(", ") : ["span", "sign below", "✕ none"]) },
+      { label: "Nodes", fill: (cell, lane) => put(cell, ...(lane.nodes.length ? [lane.nodes.join(", ")] : [["span", "sign below", "✕"], "none"])) },
     ],
     (lane) => lane.lane,
     { empty: "No lanes." },

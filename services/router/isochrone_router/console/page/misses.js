@@ -23,7 +23,7 @@ export class Misses {
         { label: "Took", numeric: true, fill: (cell, record) => put(cell, ["b", "", ms(record.first_ms ?? record.total_ms)], ["span", "quiet", ` of ${ms(record.objective_ms)}`]) },
         { label: "To blame", fill: (cell, record) => blame(cell, record) },
         { label: "Node", fill: (cell, record) => put(cell, record.node || (record.legs.length ? `${record.legs.length} legs` : "–")) },
-        { label: "Outcome", fill: (cell, record) => put(cell, record.verdict === "failed" ? record.reason || record.code : words(record.verdict)) },
+        { label: "Outcome", fill: outcome },
       ],
       keyOf,
       { empty: "No misses in 15 minutes." },
@@ -74,6 +74,11 @@ export class Misses {
     if (!told?.requests?.length) return put(error, "Nothing is kept of it.");
     this.dialog.show(told.requests, { from: form.trace, instead: this.heading });
   }
+}
+
+function outcome(cell, record, row) {
+  row.classList.toggle("failed", record.verdict === "failed");
+  put(cell, record.verdict === "failed" ? words(record.reason || record.code).toLowerCase() : words(record.verdict));
 }
 
 function blame(cell, record) {

@@ -88,7 +88,7 @@ function facts(record) {
   if (record.node) add("Node", record.node);
   if (record.batch) {
     const { jobs, units, closed_by: why } = record.batch;
-    add("Batch", `${jobs} ${jobs === 1 ? "job" : "jobs"}, ${units} units, ${record.units} of them its own; ${CLOSED_BY[why] ?? words(why)}`);
+    add("Batch", `${jobs === 1 ? "1 job" : `${jobs} jobs`}, ${units} units${jobs === 1 ? "" : `, ${record.units} of them its own`}; ${CLOSED_BY[why] ?? words(why)}`);
   }
   if (record.attempts > 1) add("Attempts", `${record.attempts}`);
   const trace = [el("code", {}, record.trace_id)];
@@ -110,7 +110,7 @@ function stagesTable(record, { scale, startsMs, objectiveMs }) {
     return el(
       "tr",
       { class: blamed ? "blamed" : "" },
-      el("th", { scope: "row" }, words(stage), ...(blamed ? [el("span", { class: "tag" }, "to blame")] : [])),
+      el("th", { scope: "row" }, words(stage), ...(blamed ? [" ", el("span", { class: "tag" }, "to blame")] : [])),
       el("td", {}, track),
       el("td", { class: "n" }, ms(took)),
       el("td", { class: "n share" }, `${record.total_ms ? Math.round((took / record.total_ms) * 100) : 0} %`),
