@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
@@ -14,7 +13,6 @@ STEP_S = 5.0
 STEPS = 180
 NOW_STEPS = 3
 """So many full steps, and the one under way, are "now"."""
-LOOK_S = 1.0
 
 
 class RouteCount(NamedTuple):
@@ -114,7 +112,7 @@ class Step(NamedTuple):
 
 
 class History:
-    """Reads the counts once a second, and keeps them as they were at the start of each step.
+    """Reads the counts when it is told to look, and keeps them as they were at the start of each step.
 
     What was done in a span is the difference of two such marks: nothing is kept per request, and nothing decays.
     """
@@ -126,20 +124,11 @@ class History:
         self._lanes: dict[str, LaneCount] = {}
         self._deepest: dict[str, int] = {}
         self._marks: deque[Mark] = deque(maxlen=STEPS + 1)
-        self._timer: asyncio.TimerHandle | None = None
         self._latest = self._look()
         self._marks.append(self._latest)
 
     def __repr__(self) -> str:
         return f"<History of {len(self._marks) - 1} steps>"
-
-    def start(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.start)
-        self.look()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
     def look(self) -> None:
         """Takes the counts in; ends the step when its time is over. Cheap, at any time."""

@@ -8,6 +8,8 @@ from isochrone.blame import stages_to_objective
 from isochrone.telemetry import STAGES
 from isochrone_router.past import Past
 
+_ON_NODE = slice(STAGES.index("batch_wait"), STAGES.index("link") + 1)
+
 
 def _no_stages() -> list[int]:
     return [0] * len(STAGES)
@@ -54,10 +56,9 @@ class Tally:
             node = self.nodes.get(report.node)
             if node is None:
                 node = self.nodes[report.node] = NodeTally()
-            _, _, batch_wait_us, compute_us, link_us, *_ = report.stage_us
             node.jobs += 1
             node.predicted_us += past.predicted_us
-            node.actual_us += batch_wait_us + compute_us + link_us
+            node.actual_us += sum(report.stage_us[_ON_NODE])
         if report.missed or report.first_us:
             route = self.routes.get(past.route)
             if route is None:

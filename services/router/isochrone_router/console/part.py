@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from isochrone.link.node_link import NodeLink
-from isochrone.telemetry import STAGES, RouteStats
+from isochrone.telemetry import RouteStats
 from isochrone.v1 import link_pb2
-from isochrone_router.history import History, LaneCount, NodeCount, Reading, RouteCount, Span
+from isochrone_router.history import STEPS, History, LaneCount, NodeCount, Reading, RouteCount, Span, Step
 from isochrone_router.links import LaneView
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import NodeTally, RouteTally, Tally
 
+LOOK_S = 1.0
 FORMAT = 1
 """Of a part. Processes of one router are of one version, but for the moments in which it is replaced."""
 
@@ -28,13 +32,44 @@ class OwnPart:
         self._status = status
         self._tally = tally
         self.history = History(self._read, clock=status.clock)
+        self._steps: deque[Part] = deque(maxlen=STEPS)
+        self._texts: deque[str] = deque(maxlen=STEPS)
+        """The steps that are over, once as they are and once encoded: each is made when it ends, so that who asks for
+        all of them holds up no request."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<OwnPart of {self._status.name}, {self.history!r}>"
 
-    def as_json(self, *, after: int) -> Part:
-        """With the steps past that number."""
+    def start(self) -> None:
+        """Looks once a second from now on."""
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.start)
+        self.look()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def look(self) -> None:
+        """Takes the counts in. Cheap, at any time."""
         self.history.look()
+        for step in self.history.steps(after=self._steps[-1]["number"] if self._steps else -1):
+            self._steps.append(_step(step))
+            self._texts.append(json.dumps(self._steps[-1], separators=(",", ":")))
+
+    def as_part(self, *, after: int) -> Part:
+        """With the steps past that number."""
+        self.look()
+        return {**self._now(), "steps": [step for step in self._steps if step["number"] > after]}
+
+    def as_text(self, *, after: int) -> str:
+        """The same as JSON."""
+        self.look()
+        told = json.dumps(self._now(), separators=(",", ":"))
+        pairs = zip(self._steps, self._texts, strict=True)
+        return f'{told[:-1]},"steps":[{",".join(text for step, text in pairs if step["number"] > after)}]}}'
+
+    def _now(self) -> Part:
         status = self._status
         return {
             "format": FORMAT,
@@ -50,18 +85,6 @@ class OwnPart:
             },
             "now": _span(self.history.now()),
             "window": _span(self.history.window()),
-            "steps": [
-                {
-                    "number": step.number,
-                    "routes": {name: _brief(count) for name, count in step.span.routes.items() if count.requests},
-                    "lanes": {
-                        name: [step.deepest.get(name, 0), count.jobs, count.batches]
-                        for name, count in step.span.lanes.items()
-                        if count.batches or step.deepest.get(name)
-                    },
-                }
-                for step in self.history.steps(after=after)
-            ],
             "lanes": [self._lane(view) for view in status.dispatcher.views.values()],
             "nodes": [_node(link) for link in sorted(status.links.links.values(), key=lambda link: link.name)],
         }
@@ -109,6 +132,18 @@ def _forecasts(node: NodeTally) -> NodeCount:
     return NodeCount(node.jobs, node.predicted_us, node.actual_us)
 
 
+def _step(step: Step) -> Part:
+    return {
+        "number": step.number,
+        "routes": {name: _brief(count) for name, count in step.span.routes.items() if count.requests},
+        "lanes": {
+            name: [step.deepest.get(name, 0), count.jobs, count.batches]
+            for name, count in step.span.lanes.items()
+            if count.batches or step.deepest.get(name)
+        },
+    }
+
+
 def _span(span: Span) -> dict[str, Any]:
     return {
         "seconds": round(span.seconds, 3),
@@ -126,13 +161,17 @@ def _brief(count: RouteCount) -> list[Any]:
 
 
 def route_count(said: list[Any], *, buckets: int) -> RouteCount:
-    """Of a route in a step (brief) or a span of a part."""
-    requests, met, sparse, *more = said
+    """Of a route in a span of a part."""
+    requests, met, sparse, stage_us, blamed = said
     durations = [0] * buckets
-    for index, count in zip(sparse[::2], sparse[1::2], strict=True):
-        durations[index] = count
-    stage_us, blamed = more or ((0,) * len(STAGES),) * 2
+    add_durations(sparse, to=durations)
     return RouteCount(requests, met, tuple(durations), tuple(stage_us), tuple(blamed))
+
+
+def add_durations(sparse: list[int], *, to: list[int]) -> None:
+    """As a part has them: a bucket's index and its count, one after the other."""
+    for index, count in zip(sparse[::2], sparse[1::2], strict=True):
+        to[index] += count
 
 
 def _node(link: NodeLink) -> dict[str, Any]:

@@ -53,10 +53,10 @@ class Console:
         return f"<Console {self._own!r}, {len(self._siblings)} siblings>"
 
     def start(self) -> None:
-        self._own.history.start()
+        self._own.start()
 
     def close(self) -> None:
-        self._own.history.close()
+        self._own.close()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -86,14 +86,14 @@ class Console:
         except ValueError:
             return web.json_response({"error": "after: should be the number of a step"}, status=400)
         if request.query.get("own"):
-            text = json.dumps(self._own.as_json(after=after), separators=(",", ":"))
+            text = self._own.as_text(after=after)
         else:
             text = await self._whole(after)
         return web.Response(text=text, content_type="application/json", headers=HEADERS)
 
     async def _whole(self, after: int) -> str:
         answers = await ask_all(self._siblings, "/console.json", {"own": "1", "after": str(after)})
-        parts: list[Part] = [self._own.as_json(after=after)]
+        parts: list[Part] = [self._own.as_part(after=after)]
         missing = []
         for sibling, answer in zip(self._siblings, answers, strict=True):
             if isinstance(answer, Missing):

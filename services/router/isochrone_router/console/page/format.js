@@ -1,12 +1,13 @@
 // Numbers, names and times as people read them.
 
 const NONE = "–";
+const OF = "\u00a0"; // between a number and its unit: they stay on one line
 
 /** "7.15 ms", "38.3 ms", "1.20 s". */
 export function ms(value) {
   if (value === null || value === undefined) return NONE;
-  if (value >= 1000) return `${(value / 1000).toFixed(2)} s`;
-  return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)} ms`;
+  if (value >= 1000) return `${(value / 1000).toFixed(2)}${OF}s`;
+  return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)}${OF}ms`;
 }
 
 /** The same, short for where columns say the unit. */
@@ -20,11 +21,11 @@ export function percent(fraction) {
   if (fraction === null || fraction === undefined) return NONE;
   const digits = fraction >= 0.99 ? 2 : 1;
   const scale = 10 ** digits;
-  return `${(Math.floor(fraction * 100 * scale + 1e-6) / scale).toFixed(fraction === 1 ? 0 : digits)} %`;
+  return `${(Math.floor(fraction * 100 * scale + 1e-6) / scale).toFixed(fraction === 1 ? 0 : digits)}${OF}%`;
 }
 
 /** A target as it was written: "99.9 %". */
-export const target = (fraction) => `${Number((fraction * 100).toPrecision(8))} %`;
+export const target = (fraction) => `${Number((fraction * 100).toPrecision(8))}${OF}%`;
 
 export const count = (value) => (value === null || value === undefined ? NONE : value.toLocaleString("en"));
 
@@ -50,7 +51,7 @@ export const clock = (date) => CLOCK.format(date);
 /** A node's prediction rule: what a batch takes. */
 export function line(lane) {
   const base = ms(lane.base_us / 1000);
-  const per = lane.per_unit_us >= 1000 ? ms(lane.per_unit_us / 1000) : `${lane.per_unit_us.toFixed(1)} µs`;
+  const per = lane.per_unit_us >= 1000 ? ms(lane.per_unit_us / 1000) : `${lane.per_unit_us.toFixed(1)}${OF}µs`;
   return `${base} + ${per} per ${singular(lane.unit)} ± ${ms(lane.spread_us / 1000)}`;
 }
 
