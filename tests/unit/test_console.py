@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from isochrone.config import MeshConfig, RouteConfig
 from isochrone.embedded import private_folder
@@ -161,6 +162,34 @@ async def test_the_process_that_is_asked_asks_the_others(folder: Path) -> None:
     assert [process["name"] for process in told["processes"]] == ["router-0"]
     assert told["missing"] == [{"name": "router-1", "why": "it can't be reached"}]
     await first.drain(1.0)
+
+
+async def test_misses_of_all_processes_are_told_newest_first(folder: Path) -> None:
+    """And a trace by whoever remembers something of it."""
+    router = Router(config(folder, processes=2))
+    trace_id = "ab" * 16
+    kept = [{"trace_id": trace_id, "at": f"2026-11-23T02:00:0{second}.000Z"} for second in (1, 3, 2)]
+
+    async def misses(_: web.Request) -> web.Response:
+        return web.json_response({"misses": kept, "seen": 40, "kept": 3})
+
+    async def trace(request: web.Request) -> web.Response:
+        found = request.match_info["trace_id"] == trace_id
+        return web.json_response({"requests": kept[:1] if found else []}, status=200 if found else 404)
+
+    app = web.Application()
+    app.add_routes([web.get("/misses", misses), web.get("/traces/{trace_id}", trace)])
+    other = web.AppRunner(app)
+    await other.setup()
+    await web.UnixSite(other, f"{folder}/admin.1").start()
+    await router.start()
+    status, told = await get(folder, "/console/misses?since_s=600&limit=2")
+    assert (status, told["seen"], told["kept"]) == (200, 40, 3)
+    assert [record["at"][17:19] for record in told["misses"]] == ["03", "02"]
+    assert await get(folder, f"/console/traces/{trace_id}") == (200, {"requests": kept[:1]})
+    assert (await get(folder, f"/console/traces/{'0' * 32}"))[0] == 404
+    await router.drain(1.0)
+    await other.cleanup()
 
 
 async def test_one_that_takes_too_long_is_missing_too() -> None:

@@ -25,7 +25,13 @@ function made(parent, options, data) {
   return chart;
 }
 
-const line = (color, more = {}) => ({ stroke: () => css(color), width: 1.5, points: { show: false }, spanGaps: false, ...more });
+const line = (color, more = {}) => ({
+  stroke: () => css(color),
+  width: 1.5,
+  points: { show: false },
+  spanGaps: false,
+  ...more,
+});
 const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 
 /** p50, p95 and p99 over time with the objective's line. `told` hears which step is pointed at, or null. */
@@ -43,15 +49,16 @@ export class QuantileChart {
         padding: [8, 4, 0, 0],
         scales: { x: { time: true }, y: { range: (_, low, high) => [0, this.#top(high)] } },
         axes: [
-          { ...axis, grid: { show: false }, size: 22, space: 70, values: (_, at) => at.map((s) => time.format(s * 1e3)) },
+          {
+            ...axis,
+            grid: { show: false },
+            size: 22,
+            space: 70,
+            values: (_, at) => at.map((s) => time.format(s * 1e3)),
+          },
           { ...axis, grid, size: 38, space: 34, values: (_, values) => values.map((v) => `${v}`) },
         ],
-        series: [
-          {},
-          line("--p50", { width: 2 }),
-          line("--p95", { dash: [6, 3] }),
-          line("--p99", { dash: [2, 2] }),
-        ],
+        series: [{}, line("--p50", { width: 2 }), line("--p95", { dash: [6, 3] }), line("--p99", { dash: [2, 2] })],
         hooks: { setCursor: [(chart) => told(chart.cursor.idx ?? null)], draw: [(chart) => this.#objective(chart)] },
       },
       [[], [], [], []],

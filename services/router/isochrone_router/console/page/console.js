@@ -14,14 +14,21 @@ const NEWS_MS = 10_000; // at most one announcement to screen readers in so long
 
 const at = (id) => document.querySelector(`#${id}`);
 const state = { steps: new Steps(), span: "window" };
-const tables = { routes: routesTable(at("routes")), lanes: lanesTable(at("lanes"), state), nodes: nodesTable(at("nodes")) };
+const tables = {
+  routes: routesTable(at("routes")),
+  lanes: lanesTable(at("lanes"), state),
+  nodes: nodesTable(at("nodes")),
+};
 const misses = new Misses(new RequestDialog(at("request")), read);
 let latest = null;
 let awaySince = null;
 
 /** JSON of this router; null where it says that there is none. Throws where it can't be reached. */
 async function read(path) {
-  const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), headers: { Accept: "application/json" } });
+  const answer = await fetch(path, {
+    signal: AbortSignal.timeout(PATIENCE_MS),
+    headers: { Accept: "application/json" },
+  });
   if (answer.status === 404 || answer.status === 400) return null;
   if (!answer.ok) throw new Error(`it answers ${answer.status}`);
   return answer.json();
@@ -70,7 +77,10 @@ function announce(routes) {
   for (const route of routes) {
     const now = next.get(route.route);
     const before = standings.get(route.route) ?? "met";
-    if (now === "below" && before !== "below") news.push(`${shortRoute(route.route)} is below its target: ${percent(route.now.attainment)} of ${target(route.target)}.`);
+    if (now === "below" && before !== "below")
+      news.push(
+        `${shortRoute(route.route)} is below its target: ${percent(route.now.attainment)} of ${target(route.target)}.`,
+      );
     if (now === "met" && before === "below") news.push(`${shortRoute(route.route)} is on target again.`);
   }
   standings = next;

@@ -79,7 +79,13 @@ export class Table {
 
   show(items) {
     put(this.nothing, items.length ? "" : this.empty);
-    keyed(this.body, items, this.keyOf, (item) => this.#row(item), (row, item) => this.#fill(row, item));
+    keyed(
+      this.body,
+      items,
+      this.keyOf,
+      (item) => this.#row(item),
+      (row, item) => this.#fill(row, item),
+    );
   }
 
   #row(item) {

@@ -45,7 +45,12 @@ export const shortRoute = (route) => route.slice(route.lastIndexOf(".", route.in
 
 export const words = (name) => name.replaceAll("_", " ");
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 export const clock = (date) => CLOCK.format(date);
 
 /** A node's prediction rule: what a batch takes. */

@@ -24,7 +24,11 @@ export function lanesTable(table, state) {
         label: "Backlog",
         make: backlog.make,
         fill: (cell, lane) => {
-          put(cell.firstChild, ["b", "", count(lane.depth)], ` ${lane.depth === 1 ? "job" : "jobs"}, ${ms(lane.backlog_ms)} of work`);
+          put(
+            cell.firstChild,
+            ["b", "", count(lane.depth)],
+            ` ${lane.depth === 1 ? "job" : "jobs"}, ${ms(lane.backlog_ms)} of work`,
+          );
           backlog.draw(cell, lane);
         },
       },
@@ -34,13 +38,26 @@ export function lanesTable(table, state) {
         fill: (cell, lane) => {
           const told = lane[state.span];
           if (told.batch_jobs === null) put(cell.firstChild, "none run");
-          else put(cell.firstChild, ["b", "", told.batch_jobs.toFixed(1)], ` ${told.batch_jobs === 1 ? "job" : "jobs"}, ${units(told.batch_units, lane.unit)}`);
+          else
+            put(
+              cell.firstChild,
+              ["b", "", told.batch_jobs.toFixed(1)],
+              ` ${told.batch_jobs === 1 ? "job" : "jobs"}, ${units(told.batch_units, lane.unit)}`,
+            );
           batches.draw(cell, lane);
         },
       },
       { label: "Batches run", numeric: true, fill: (cell, lane) => put(cell, count(lane[state.span].batches)) },
-      { label: "Way", fill: (cell, lane) => put(cell, lane.modes.map((mode) => (mode === "lane" ? "through Redis" : "over the links")).join(" and ")) },
-      { label: "Nodes", fill: (cell, lane) => put(cell, ...(lane.nodes.length ? [lane.nodes.join(", ")] : [["span", "sign below", "✕"], "none"])) },
+      {
+        label: "Way",
+        fill: (cell, lane) =>
+          put(cell, lane.modes.map((mode) => (mode === "lane" ? "through Redis" : "over the links")).join(" and ")),
+      },
+      {
+        label: "Nodes",
+        fill: (cell, lane) =>
+          put(cell, ...(lane.nodes.length ? [lane.nodes.join(", ")] : [["span", "sign below", "✕"], "none"])),
+      },
     ],
     (lane) => lane.lane,
     { empty: "No lanes." },
@@ -67,9 +84,15 @@ function forecast(cell, node) {
   const { predicted_ms: predicted, actual_ms: actual } = node.forecasts;
   if (predicted === null) return put(cell, "–");
   const ratio = predicted > 0 ? actual / predicted : null;
-  const off = ratio !== null && (ratio > 1.5 || ratio < 0.67);
+  const off = ratio !== null && (ratio > 2 || ratio < 0.5);
   const said = ratio === null ? "" : ratio >= 1 ? `${ratio.toFixed(1)} × as long` : `${ratio.toFixed(2)} of it`;
-  put(cell, ms(predicted), ["span", "quiet", " → "], ["b", "", ms(actual)], ["span", off ? "aside over" : "aside", said]);
+  put(
+    cell,
+    ms(predicted),
+    ["span", "quiet", " → "],
+    ["b", "", ms(actual)],
+    ["span", off ? "aside over" : "aside", said],
+  );
 }
 
 export function nodesTable(table) {
@@ -82,12 +105,29 @@ export function nodesTable(table) {
       { label: "Device", fill: (cell, node) => put(cell, node.device || "–") },
       {
         label: "Variants, and how long a batch takes",
-        fill: (cell, node) => put(cell, ...(node.lanes.length ? node.lanes.flatMap((lane) => [["b", "variant", lane.variant], ["span", "rule", line(lane)]]) : ["–"])),
+        fill: (cell, node) =>
+          put(
+            cell,
+            ...(node.lanes.length
+              ? node.lanes.flatMap((lane) => [
+                  ["b", "variant", lane.variant],
+                  ["span", "rule", line(lane)],
+                ])
+              : ["–"]),
+          ),
       },
       { label: "Predicted → actual", fill: forecast },
       { label: "In hand", numeric: true, fill: (cell, node) => put(cell, count(node.inflight)) },
-      { label: "Run", numeric: true, fill: (cell, node) => put(cell, `${count(node.lanes.reduce((sum, lane) => sum + lane.jobs, 0))} jobs`) },
-      { label: "Round trip", numeric: true, fill: (cell, node) => put(cell, node.rtt_us ? ms(node.rtt_us / 1000) : "–") },
+      {
+        label: "Run",
+        numeric: true,
+        fill: (cell, node) => put(cell, `${count(node.lanes.reduce((sum, lane) => sum + lane.jobs, 0))} jobs`),
+      },
+      {
+        label: "Round trip",
+        numeric: true,
+        fill: (cell, node) => put(cell, node.rtt_us ? ms(node.rtt_us / 1000) : "–"),
+      },
     ],
     (node) => `${node.name}`,
     { empty: "No node is known." },
@@ -107,9 +147,11 @@ export function processes(list, told) {
         REDIS[process.redis] ?? ["span", "over", `✕ Redis ${process.redis}`],
       ],
     })),
-    ...told.missing.map((missing) => ({ name: missing.name, parts: [["span", "sign below", "✕"], ["b", "", missing.name], ` is missing here: ${missing.why}`] })),
+    ...told.missing.map((missing) => ({
+      name: missing.name,
+      parts: [["span", "sign below", "✕"], ["b", "", missing.name], ` is missing here: ${missing.why}`],
+    })),
   ];
   while (list.children.length > items.length) list.lastChild.remove();
   items.forEach((item, index) => put(list.children[index] ?? list.appendChild(el("li")), ...item.parts));
 }
-

@@ -4,7 +4,7 @@ import { Table, el, put } from "./dom.js";
 import { clock, count, ms, shortRoute, words } from "./format.js";
 import { verdict } from "./waterfall.js";
 
-const SHOWN = 25;
+const SHOWN = 20;
 const LATELY_S = 900;
 const keyOf = (record) => `${record.trace_id} ${record.route} ${record.at} ${record.leg}`;
 
@@ -20,9 +20,21 @@ export class Misses {
       [
         { label: "Arrived", head: true, make: (cell, record) => cell.append(this.#button(record)) },
         { label: "Route", fill: (cell, record) => put(cell, shortRoute(record.route)) },
-        { label: "Took", numeric: true, fill: (cell, record) => put(cell, ["b", "", ms(record.first_ms ?? record.total_ms)], ["span", "quiet", ` of ${ms(record.objective_ms)}`]) },
+        {
+          label: "Took",
+          numeric: true,
+          fill: (cell, record) =>
+            put(
+              cell,
+              ["b", "", ms(record.first_ms ?? record.total_ms)],
+              ["span", "quiet", ` of ${ms(record.objective_ms)}`],
+            ),
+        },
         { label: "To blame", fill: (cell, record) => blame(cell, record) },
-        { label: "Node", fill: (cell, record) => put(cell, record.node || (record.legs.length ? `${record.legs.length} legs` : "–")) },
+        {
+          label: "Node",
+          fill: (cell, record) => put(cell, record.node || (record.legs.length ? `${record.legs.length} legs` : "–")),
+        },
         { label: "Outcome", fill: outcome },
       ],
       keyOf,
@@ -42,7 +54,12 @@ export class Misses {
       return;
     }
     this.table.show(told.misses);
-    put(this.note, told.seen ? `${count(told.seen)} in 15 minutes${told.kept < told.seen ? `, ${count(told.kept)} kept` : ""}; the newest first.` : "");
+    put(
+      this.note,
+      told.seen
+        ? `${count(told.seen)} in 15 minutes${told.kept < told.seen ? `, ${count(told.kept)} kept` : ""}; the newest first.`
+        : "",
+    );
   }
 
   /** The router is another one: nothing is known of it yet. */
@@ -51,7 +68,12 @@ export class Misses {
   }
 
   #button(record) {
-    const button = el("button", { type: "button", class: "open" }, clock(new Date(record.at)), el("span", { class: "hidden" }, `: ${shortRoute(record.route)} ${verdict(record)}. Show its waterfall`));
+    const button = el(
+      "button",
+      { type: "button", class: "open" },
+      clock(new Date(record.at)),
+      el("span", { class: "hidden" }, `: ${shortRoute(record.route)} ${verdict(record)}. Show its waterfall`),
+    );
     button.addEventListener("click", () => this.#open(record, button));
     return button;
   }
@@ -84,5 +106,9 @@ function outcome(cell, record, row) {
 function blame(cell, record) {
   if (!record.blame) return put(cell, "–");
   const spent = new Map(record.stages).get(record.blame);
-  put(cell, ["i", `swatch ${record.blame}`, ""], words(record.blame), ["span", "quiet", spent === undefined ? "" : `, ${ms(spent)}`]);
+  put(cell, ["i", `swatch ${record.blame}`, ""], words(record.blame), [
+    "span",
+    "quiet",
+    spent === undefined ? "" : `, ${ms(spent)}`,
+  ]);
 }

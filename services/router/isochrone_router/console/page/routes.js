@@ -40,12 +40,20 @@ export function routesTable(table) {
       { label: "Now", numeric: true, fill: (cell, route) => attainmentCell(cell, route, "now") },
       { label: "15 min", numeric: true, fill: (cell, route) => attainmentCell(cell, route, "window") },
       { label: "Target", numeric: true, fill: (cell, r) => put(cell, r.target === null ? "–" : target(r.target)) },
-      { label: "Objective", numeric: true, fill: (cell, r) => put(cell, r.objective_ms === null ? "its legs’" : ms(r.objective_ms)) },
+      {
+        label: "Objective",
+        numeric: true,
+        fill: (cell, r) => put(cell, r.objective_ms === null ? "its legs’" : ms(r.objective_ms)),
+      },
       { label: "p50 ms", numeric: true, fill: (cell, r) => quantileCell(cell, r, r.now.p50_ms) },
       { label: "p95 ms", numeric: true, fill: (cell, r) => quantileCell(cell, r, r.now.p95_ms) },
       { label: "p99 ms", numeric: true, fill: (cell, r) => quantileCell(cell, r, r.now.p99_ms) },
       { label: "Rate", numeric: true, fill: (cell, r) => put(cell, rate(r.now.rate_per_s)) },
-      { label: "Missed, 15 min", numeric: true, fill: (cell, r) => put(cell, `${count(r.window.requests - r.window.met)} of ${count(r.window.requests)}`) },
+      {
+        label: "Missed, 15 min",
+        numeric: true,
+        fill: (cell, r) => put(cell, `${count(r.window.requests - r.window.met)} of ${count(r.window.requests)}`),
+      },
     ],
     (route) => route.route,
     { empty: "No routes." },
@@ -77,7 +85,12 @@ class Panel {
     this.plot = el("div", { class: "plot" });
     this.legend = el("p", { class: "legend" });
     this.summary = el("p", { class: "hidden" });
-    this.minutes = el("details", { class: "minutes" }, el("summary", {}, "Minute by minute"), (this.minutesTable = el("table")));
+    this.minutes = el(
+      "details",
+      { class: "minutes" },
+      el("summary", {}, "Minute by minute"),
+      (this.minutesTable = el("table")),
+    );
     this.budget = el("div", { class: "bar", "aria-hidden": "true" });
     this.budgetTitle = el("h4");
     this.blame = el("div", { class: "bar thin", "aria-hidden": "true" });
@@ -104,11 +117,17 @@ class Panel {
     const what = route.streams ? "until the first chunk, " : "";
     put(
       this.promise,
-      route.objective_ms === null ? "a fan-out promises what its slowest leg does" : `${ms(route.objective_ms)} ${what}for ${target(route.target)}`,
+      route.objective_ms === null
+        ? "a fan-out promises what its slowest leg does"
+        : `${ms(route.objective_ms)} ${what}for ${target(route.target)}`,
     );
     if (this.pointed == null) this.#point(null);
     const worst = history.p99_ms.reduce((most, value) => (value !== null && value > most ? value : most), 0);
-    put(this.summary, `In ${Math.round(route.window.seconds / 60)} minutes: p50 ${ms(route.window.p50_ms)}, p95 ${ms(route.window.p95_ms)}, p99 ${ms(route.window.p99_ms)}; highest p99 of a step ${ms(worst || null)}.`);
+    put(
+      this.summary,
+      `In ${Math.round(route.window.seconds / 60)} minutes: p50 ${ms(route.window.p50_ms)}, `,
+      `p95 ${ms(route.window.p95_ms)}, p99 ${ms(route.window.p99_ms)}; highest p99 of a step ${ms(worst || null)}.`,
+    );
     this.#budget(route, route[span], span);
     this.#minutes();
   }
@@ -151,7 +170,11 @@ class Panel {
     this.blame.hidden = !blamed;
     segments(this.blame, misses, blamed || 1, (value) => count(value));
     if (!stages) return;
-    fillStages(this.stages, spent, misses, { missed, blamed, caption: `${shortRoute(route.route)}: mean time by stage, and misses by the stage to blame, ${when}` });
+    fillStages(this.stages, spent, misses, {
+      missed,
+      blamed,
+      caption: `${shortRoute(route.route)}: mean time by stage, and misses by the stage to blame, ${when}`,
+    });
   }
 
   #minutes() {
@@ -162,7 +185,8 @@ class Panel {
     for (let end = steps.numbers.length; end > 0 && rows.length < 15; end -= every) {
       const from = Math.max(0, end - every);
       const sum = (name) => history[name].slice(from, end).reduce((total, value) => total + (value ?? 0), 0);
-      const most = (name) => history[name].slice(from, end).reduce((top, value) => (value === null ? top : Math.max(top ?? 0, value)), null);
+      const most = (name) =>
+        history[name].slice(from, end).reduce((top, value) => (value === null ? top : Math.max(top ?? 0, value)), null);
       const requests = sum("requests");
       rows.push([
         clock(new Date(steps.times[end - 1] * 1000)),
@@ -178,9 +202,19 @@ class Panel {
     this.minutesTable.told = told;
     const heads = ["Minute until", "Met", "Requests", "p50 ms", "p95 ms", "p99 ms"];
     this.minutesTable.replaceChildren(
-      el("caption", { class: "hidden" }, `${shortRoute(route.route)} by the minute; quantiles of its highest step of 5 s`),
+      el(
+        "caption",
+        { class: "hidden" },
+        `${shortRoute(route.route)} by the minute; quantiles of its highest step of 5 s`,
+      ),
       el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, ...rows.map(([first, ...rest]) => el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", { class: "n" }, cell))))),
+      el(
+        "tbody",
+        {},
+        ...rows.map(([first, ...rest]) =>
+          el("tr", {}, el("th", { scope: "row" }, first), ...rest.map((cell) => el("td", { class: "n" }, cell))),
+        ),
+      ),
     );
   }
 }
@@ -211,8 +245,23 @@ function fillStages(table, spent, misses, { missed, blamed, caption }) {
   if (!table.tBodies.length) {
     table.append(
       el("caption", { class: "hidden" }),
-      el("thead", {}, el("tr", {}, el("td"), ...STAGES.map((stage) => el("th", { scope: "col" }, el("i", { class: `swatch ${stage}` }), words(stage))))),
-      el("tbody", {}, ...["mean ms", "blamed"].map((head) => el("tr", {}, el("th", { scope: "row" }, head), ...STAGES.map(() => el("td"))))),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          el("td"),
+          ...STAGES.map((stage) => el("th", { scope: "col" }, el("i", { class: `swatch ${stage}` }), words(stage))),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        ...["mean ms", "blamed"].map((head) =>
+          el("tr", {}, el("th", { scope: "row" }, head), ...STAGES.map(() => el("td"))),
+        ),
+      ),
       el("tfoot", {}, el("tr", {}, el("td", { colSpan: STAGES.length + 1 }))),
     );
   }
@@ -221,11 +270,16 @@ function fillStages(table, spent, misses, { missed, blamed, caption }) {
   const worst = Math.max(...misses);
   STAGES.forEach((_, index) => {
     put(means.cells[index + 1], bareMs(spent[index]));
-    put(blames.cells[index + 1], [worst > 0 && misses[index] === worst ? "b" : "span", "", misses[index] ? count(misses[index]) : "–"]);
+    put(blames.cells[index + 1], [
+      worst > 0 && misses[index] === worst ? "b" : "span",
+      "",
+      misses[index] ? count(misses[index]) : "–",
+    ]);
   });
   const rest = missed - blamed;
+  const others = rest > 0 ? `, ${count(rest)} of them refused, failed or left by their callers` : "";
   put(
     table.tFoot.rows[0].cells[0],
-    missed <= 0 ? "No misses." : `${count(missed)} ${missed === 1 ? "miss" : "misses"}${rest > 0 ? `, ${count(rest)} of them refused, failed or left by their callers` : ""}.`,
+    missed <= 0 ? "No misses." : `${count(missed)} ${missed === 1 ? "miss" : "misses"}${others}.`,
   );
 }

@@ -49,11 +49,18 @@ export class Steps {
   }
 
   #add(number, told, index) {
-    for (const [things, key, columns] of [[told.routes, "route", ROUTE], [told.lanes, "lane", LANE]]) {
+    for (const [things, key, columns] of [
+      [told.routes, "route", ROUTE],
+      [told.lanes, "lane", LANE],
+    ]) {
       for (const thing of things) {
         for (const column of columns) {
           const name = `${thing[key]} ${column}`;
-          if (!this.columns.has(name)) this.columns.set(name, this.numbers.map(() => null));
+          if (!this.columns.has(name))
+            this.columns.set(
+              name,
+              this.numbers.map(() => null),
+            );
           this.columns.get(name).push(index === null ? null : thing.steps[column][index]);
         }
       }

@@ -60,8 +60,14 @@ export class RequestDialog {
 /** What became of it, in few words: "missed, 21.3 ms of 15.0 ms". */
 export function verdict(record) {
   const took = record.first_ms ?? record.total_ms;
-  const what = { met: "in time", missed: "missed", failed: `failed, ${record.reason || record.code}`, cancelled: "left by its caller" };
-  return `${what[record.verdict] ?? record.verdict}, ${ms(took)}${record.first_ms == null ? "" : " to the first chunk"} of ${ms(record.objective_ms)}`;
+  const what = {
+    met: "in time",
+    missed: "missed",
+    failed: `failed, ${record.reason || record.code}`,
+    cancelled: "left by its caller",
+  };
+  const until = record.first_ms == null ? "" : " to the first chunk";
+  return `${what[record.verdict] ?? record.verdict}, ${ms(took)}${until} of ${ms(record.objective_ms)}`;
 }
 
 function requestNodes(record, isAnother) {
@@ -88,11 +94,16 @@ function facts(record) {
   if (record.node) add("Node", record.node);
   if (record.batch) {
     const { jobs, units, closed_by: why } = record.batch;
-    add("Batch", `${jobs === 1 ? "1 job" : `${jobs} jobs`}, ${units} units${jobs === 1 ? "" : `, ${record.units} of them its own`}; ${CLOSED_BY[why] ?? words(why)}`);
+    add(
+      "Batch",
+      jobs === 1 ? `1 job, ${units} units; ` : `${jobs} jobs, ${units} units, ${record.units} of them its own; `,
+      CLOSED_BY[why] ?? words(why),
+    );
   }
   if (record.attempts > 1) add("Attempts", `${record.attempts}`);
   const trace = [el("code", {}, record.trace_id)];
-  if (record.jaeger) trace.push(" ", el("a", { href: record.jaeger, rel: "noreferrer", target: "_blank" }, "open in Jaeger"));
+  if (record.jaeger)
+    trace.push(" ", el("a", { href: record.jaeger, rel: "noreferrer", target: "_blank" }, "open in Jaeger"));
   add("Trace", ...trace);
   return list;
 }
@@ -127,7 +138,11 @@ function stagesTable(record, { scale, startsMs, objectiveMs }) {
     "table",
     { class: "waterfall" },
     el("caption", { class: "hidden" }, `Stages of ${shortRoute(record.route)}`),
-    el("thead", { class: "hidden" }, el("tr", {}, ...["Stage", "When", "Time", "Share"].map((head) => el("th", { scope: "col" }, head)))),
+    el(
+      "thead",
+      { class: "hidden" },
+      el("tr", {}, ...["Stage", "When", "Time", "Share"].map((head) => el("th", { scope: "col" }, head))),
+    ),
     el("tbody", {}, ...rows),
     el("tfoot", {}, el("tr", {}, el("td", { colSpan: 4 }, end))),
   );
@@ -146,7 +161,14 @@ function legs(record, scale) {
     bar.style.width = `${((leg.total_ms / scale) * 100).toFixed(2)}%`;
     const track = el("div", { class: "track", "aria-hidden": "true" }, bar);
     if (record.objective_ms < scale) mark(track, record.objective_ms / scale);
-    return el("tr", {}, el("th", { scope: "row" }, leg.leg || shortRoute(leg.route)), el("td", {}, track), el("td", { class: "n" }, ms(leg.total_ms)), el("td", { class: "n share" }, leg.verdict));
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, leg.leg || shortRoute(leg.route)),
+      el("td", {}, track),
+      el("td", { class: "n" }, ms(leg.total_ms)),
+      el("td", { class: "n share" }, leg.verdict),
+    );
   });
   return [
     el("h3", {}, "Legs"),
@@ -154,7 +176,11 @@ function legs(record, scale) {
       "table",
       { class: "waterfall" },
       el("caption", { class: "hidden" }, "Legs of the fan-out"),
-      el("thead", { class: "hidden" }, el("tr", {}, ...["Leg", "When", "Time", "Verdict"].map((head) => el("th", { scope: "col" }, head)))),
+      el(
+        "thead",
+        { class: "hidden" },
+        el("tr", {}, ...["Leg", "When", "Time", "Verdict"].map((head) => el("th", { scope: "col" }, head))),
+      ),
       el("tbody", {}, ...rows),
     ),
     ...record.legs.map((leg) =>
