@@ -115,7 +115,7 @@ async def test_by_keyboard_focus_goes_into_the_waterfall_and_back(router: FakeRo
     assert "Recsys/Rank missed, 21.3 ms of 15.0 ms. Show its waterfall" in " ".join(opener.split())
     await page.keyboard.press("Enter")
     await page.get_by_role("dialog").wait_for()
-    assert (await focused(page)).split() == "Recsys/Rank: missed, 21.3 ms of 15.0 ms".split()
+    assert " ".join((await focused(page)).split()) == "Recsys/Rank: missed, 21.3 ms of 15.0 ms"
     await page.keyboard.press("Escape")
     await page.wait_for_function("told => document.activeElement.innerText === told", arg=opener)
     router.misses = [record(trace_id="f" * 32, at="2026-11-23T02:00:02.000Z"), *router.misses]

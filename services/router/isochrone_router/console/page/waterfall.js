@@ -86,7 +86,7 @@ function facts(record) {
   const list = el("dl", { class: "facts" });
   const add = (term, ...what) => list.append(el("div", {}, el("dt", {}, term), el("dd", {}, ...what)));
   if (record.blame) add("To blame", el("b", {}, words(record.blame)));
-  if (record.code !== "OK") add("Ended with", [record.code, record.reason].filter(Boolean).join(", "));
+  if (record.code !== "OK") add("Ended with", [...new Set([record.code, record.reason].filter(Boolean))].join(", "));
   add("Arrived", `${clock(new Date(record.at))} at ${record.router}`);
   if (record.first_ms != null) add("In all", `${ms(record.total_ms)}, ${record.chunks} chunks`);
   add("Deadline", ms(record.deadline_ms));
@@ -101,6 +101,7 @@ function facts(record) {
     );
   }
   if (record.attempts > 1) add("Attempts", `${record.attempts}`);
+  if (record.leg) return list; // its trace is that of the whole
   const trace = [el("code", {}, record.trace_id)];
   if (record.jaeger)
     trace.push(" ", el("a", { href: record.jaeger, rel: "noreferrer", target: "_blank" }, "open in Jaeger"));
@@ -114,6 +115,7 @@ function stagesTable(record, { scale, startsMs, objectiveMs }) {
     const bar = el("span", { class: `segment ${stage}` });
     bar.style.marginInlineStart = `${((at / scale) * 100).toFixed(2)}%`;
     bar.style.width = `${((took / scale) * 100).toFixed(2)}%`;
+    bar.hidden = took <= 0;
     at += took;
     const track = el("div", { class: "track", "aria-hidden": "true" }, bar);
     if (objectiveMs !== null && objectiveMs < scale) mark(track, objectiveMs / scale);
@@ -127,13 +129,7 @@ function stagesTable(record, { scale, startsMs, objectiveMs }) {
       el("td", { class: "n share" }, `${record.total_ms ? Math.round((took / record.total_ms) * 100) : 0} %`),
     );
   });
-  const spare = record.objective_ms - record.total_ms;
-  const end =
-    record.verdict === "met" || spare >= 0
-      ? `${ms(Math.max(0, spare))} to spare`
-      : record.first_ms == null
-        ? `${ms(-spare)} over the objective of ${ms(record.objective_ms)}`
-        : `The objective of ${ms(record.objective_ms)} is for the first chunk`;
+  const end = howItEnded(record);
   return el(
     "table",
     { class: "waterfall" },
@@ -146,6 +142,16 @@ function stagesTable(record, { scale, startsMs, objectiveMs }) {
     el("tbody", {}, ...rows),
     el("tfoot", {}, el("tr", {}, el("td", { colSpan: 4 }, end))),
   );
+}
+
+function howItEnded(record) {
+  const spare = record.objective_ms - (record.first_ms ?? record.total_ms);
+  if (record.verdict === "failed") return `It failed after ${ms(record.total_ms)}.`;
+  if (record.verdict === "cancelled") return `Its caller left after ${ms(record.total_ms)}.`;
+  const what = record.first_ms == null ? "" : ", which is for the first chunk";
+  return spare >= 0
+    ? `${ms(spare)} to spare${what}`
+    : `${ms(-spare)} over the objective of ${ms(record.objective_ms)}${what}`;
 }
 
 function tries(record) {
