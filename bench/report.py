@@ -77,7 +77,9 @@ def shares_of(rounds: Sequence[Measurement]) -> str:
 
 def doubts(result: CaseResult) -> list[str]:
     """What a reader should hold against the figures."""
-    found = []
+    found: list[str] = []
+    if not result.measurements:
+        return found
     busy = spread_of(result.measurements, "busy_elsewhere_cores")
     if busy.high > BUSY_CORES:
         found.append(

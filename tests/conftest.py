@@ -85,6 +85,20 @@ def tiny_models(models_folder: Path, tiny_ranker: Path, tiny_eye: Path, tiny_blu
     return models_folder
 
 
+def shop_settings(models: Path) -> dict[str, Any]:
+    """A mesh of all services, as `start_mesh` takes it instead of toys."""
+    routes = {"Recsys/Rank": "ranker.fp32", "Vision/Classify": "eye.fp32", "Vision/Embed": "eye.fp32"}
+    routes |= {"Llm/Generate": "blurb.fp32", "Llm/Complete": "blurb.fp32"}
+    return {
+        "models": str(models),
+        "routes": {
+            f"isochrone.v1.{method}": {"objective_ms": 1_000, "deadline_ms": 20_000, "lanes": [f"{variant}@cpu"]}
+            for method, variant in routes.items()
+        },
+        "nodes": {name: {"service": name} for name in ("recsys", "vision", "llm")},
+    }
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(
     tiny_models: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
@@ -93,17 +107,7 @@ async def shop(
     in its event loop, `pytest.mark.asyncio(loop_scope="module")`."""
     folder = tmp_path_factory.mktemp("shop")
     request.node.stash[_LOGS] = folder / "logs"
-    routes = {"Recsys/Rank": "ranker.fp32", "Vision/Classify": "eye.fp32", "Vision/Embed": "eye.fp32"}
-    routes |= {"Llm/Generate": "blurb.fp32", "Llm/Complete": "blurb.fp32"}
-    instead = {
-        "models": str(tiny_models),
-        "routes": {
-            f"isochrone.v1.{method}": {"objective_ms": 1_000, "deadline_ms": 20_000, "lanes": [f"{variant}@cpu"]}
-            for method, variant in routes.items()
-        },
-        "nodes": {name: {"service": name} for name in ("recsys", "vision", "llm")},
-    }
-    running = await start_mesh(folder, instead=instead)
+    running = await start_mesh(folder, instead=shop_settings(tiny_models))
     yield running
     await running.close()
 

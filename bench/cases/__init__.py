@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import echo, fanout, flood, llm, photos, rank1, rank64, session, twonodes
+from bench.cases import echo, fanout, flood, llm, photos, rank1, rank64, session, telling, twonodes
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -15,5 +15,6 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "fanout": fanout.run,
     "llm": llm.run,
     "photos": photos.run,
+    "telling": telling.run,
     "twonodes": twonodes.run,
 }

@@ -9,8 +9,11 @@ from isochrone.v1 import budget_pb2
 
 STEP = 0.05
 """Of its own size, by which an expectation moves towards each answer."""
+ALL_OF, ONE_IN = 128, 8
+"""Answers that are all learnt from, and how many of the later ones: it is done for every request."""
 LEAST_US = 20.0
 """Expectations don't fall below this, so that their steps don't come to nothing."""
+_UP, _DOWN = 1 + STEP, 1 - STEP
 _COMPUTE = budget_pb2.STAGE_COMPUTE - budget_pb2.STAGE_ADMIT
 
 
@@ -31,21 +34,24 @@ class Expectation:
 
     def __init__(self) -> None:
         self._usual_us: list[float] = []
+        self._answers = 0
 
     def __repr__(self) -> str:
         return f"<Expectation {', '.join(f'{usual:.0f}' for usual in self._usual_us) or 'of nothing yet'} µs>"
 
     def learn(self, report: budget_pb2.BudgetReport) -> None:
-        """From an answer that met its objective."""
+        """From an answer that met its objective; once there were enough of them, from one in some."""
+        self._answers += 1
+        if self._answers > ALL_OF and self._answers % ONE_IN:
+            return
         spent = stages_to_objective(report)
         if not self._usual_us:
             self._usual_us = [float(max(LEAST_US, us)) for us in spent]
             return
-        usual = self._usual_us
-        for stage, us in enumerate(spent):
-            usual[stage] *= 1 + STEP if us > usual[stage] else 1 - STEP
-            if usual[stage] < LEAST_US:
-                usual[stage] = LEAST_US
+        self._usual_us = [
+            max(LEAST_US, usual * _UP if us > usual else usual * _DOWN)
+            for us, usual in zip(spent, self._usual_us, strict=True)
+        ]
 
     def blame(self, report: budget_pb2.BudgetReport) -> budget_pb2.Stage:
         """The stage that overran most."""

@@ -10,11 +10,15 @@ from isochrone.v1 import budget_pb2
 _NAMES = {number: name.removeprefix("STAGE_").lower() for name, number in budget_pb2.Stage.items()}
 
 
+def stage_name(stage: int) -> str:
+    """ "batch_wait"; one that only a newer router knows keeps its number, "stage_17"."""
+    return _NAMES.get(stage, f"stage_{stage}")
+
+
 def stages(report: budget_pb2.BudgetReport) -> Iterator[tuple[str, int]]:
-    """The stages in their order, by name ("batch_wait"), each with the microseconds it took. One that only a newer
-    router knows keeps its number ("stage_17")."""
+    """The stages in their order, by name, each with the microseconds it took."""
     for stage, spent_us in enumerate(report.stage_us, 1):
-        yield _NAMES.get(stage, f"stage_{stage}"), spent_us
+        yield stage_name(stage), spent_us
 
 
 @dataclass(slots=True)

@@ -9,9 +9,27 @@ from google.protobuf.descriptor import MethodDescriptor
 from isochrone.testing.v1 import toy_pb2  # noqa: F401
 from isochrone.v1 import llm_pb2, recsys_pb2, router_pb2, vision_pb2  # noqa: F401
 
+_known: dict[str, MethodDescriptor] = {}
+"""Found before: looking for one takes a while, and fan-outs ask for each leg. What isn't found may come yet."""
+
 
 def known(route: str) -> MethodDescriptor | None:
     """The descriptor of "isochrone.v1.Recsys/Rank"; None where its service is somebody else's."""
+    method = _known.get(route)
+    if method is None:
+        method = _find(route)
+        if method is not None:
+            _known[route] = method
+    return method
+
+
+def streams(route: str) -> bool:
+    """Whether the method's answer is a stream. One that isn't known here is taken for one that isn't."""
+    method = known(route)
+    return method is not None and bool(method.server_streaming)
+
+
+def _find(route: str) -> MethodDescriptor | None:
     service, _, method = route.rpartition("/")
     try:
         found: MethodDescriptor | None = (
@@ -20,9 +38,3 @@ def known(route: str) -> MethodDescriptor | None:
     except KeyError:
         return None
     return found
-
-
-def streams(route: str) -> bool:
-    """Whether the method's answer is a stream. One that isn't known here is taken for one that isn't."""
-    method = known(route)
-    return method is not None and bool(method.server_streaming)

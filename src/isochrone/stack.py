@@ -49,10 +49,9 @@ def _silent(line: str) -> None: ...
 class Stack:
     """The children of one mesh: `async with Stack(config, path) as stack:` has them ready, then none is left.
 
-    Embedded Redis first, then nodes and router side by side. The router gets every node's address, so that it works
-    without Redis too: where nodes listen at ports that they choose themselves, it comes after them. Ending goes the
-    other way: the router drains while the nodes still answer. A child that ends by itself is reported by `next_exit`;
-    restarting it is for the caller to decide.
+    Embedded Redis first, then the nodes side by side, then the router, which gets every node's address, so
+    that it works without Redis too. Ending goes the other way: the router drains while the nodes still
+    answer. A child that ends by itself is reported by `next_exit`; restarting it is for the caller to decide.
     """
 
     def __init__(
@@ -133,14 +132,10 @@ class Stack:
             if self.redis_url == "embedded":
                 await self._start_redis()
             nodes = [self._node(group, index) for group, index in self._places()]
-            known = not any(self._dialled(node).endswith(":0") for node in nodes)
             async with asyncio.TaskGroup() as starting:
                 for node in nodes:
                     starting.create_task(self._launch(node))
-                if known:
-                    starting.create_task(self._launch(self._router(nodes)))
-            if not known:
-                await self._launch(self._router(nodes))
+            await self._launch(self._router([self._dialled(node) for node in nodes]))
         except BaseException as error:
             await self.stop(0)
             if isinstance(error, BaseExceptionGroup):  # one reason is enough; the others are mostly the same
@@ -234,8 +229,8 @@ class Stack:
         child.address = listen
         return child
 
-    def _router(self, nodes: Sequence[Child]) -> Child:
-        more = [part for node in nodes for part in ("--node-address", self._dialled(node))]
+    def _router(self, nodes: Sequence[str]) -> Child:
+        more = [part for address in nodes for part in ("--node-address", address)]
         return self._python("router", "router", "isochrone_router", more)
 
     def _python(self, name: str, kind: Kind, module: str, more: Sequence[str]) -> Child:

@@ -10,6 +10,8 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 _RANDOM = random.SystemRandom().getrandbits(128)  # each process its own, also where many start at once
 _random_bits = random.Random(_RANDOM).getrandbits
 _RATIO_BITS = 56
+_RATIO_MASK = (1 << _RATIO_BITS) - 1
+_SPAN_BITS = (1 << 64) - 1
 
 
 class SpanContext(NamedTuple):
@@ -71,12 +73,13 @@ class Sampler:
 
     def keeps(self, trace_id: int) -> bool:
         """By its last 56 bits, which are random: https://www.w3.org/TR/trace-context-2/#random-trace-id-flag"""
-        return trace_id & ((1 << _RATIO_BITS) - 1) < self._below
+        return trace_id & _RATIO_MASK < self._below
 
     def place(self, traceparent: str = "", tracestate: str = "") -> Place:
         """A new span: in the caller's trace, or in one of its own."""
         caller = parse(traceparent) if traceparent else None
         if caller is not None:
             return Place(SpanContext(caller.trace_id, new_span_id(), caller.is_sampled), caller.span_id, tracestate)
-        trace_id = new_trace_id()
-        return Place(SpanContext(trace_id, new_span_id(), self.keeps(trace_id)))
+        bits = _random_bits(192)
+        trace_id = bits >> 64 or 1
+        return Place(SpanContext(trace_id, bits & _SPAN_BITS or 1, trace_id & _RATIO_MASK < self._below))

@@ -66,6 +66,7 @@ class Shop(grpc.GenericRpcHandler):
     def rank(self, request: recsys_pb2.RankRequest, context: grpc.ServicerContext) -> recsys_pb2.RankResponse:
         self.metadata, self.left_s = dict(context.invocation_metadata()), context.time_remaining()
         report = BudgetReport(objective_us=15_000, deadline_us=100_000, total_us=1_000, node="n-0")
+        report.trace_id = bytes(range(16))
         report.stage_us.extend((0, 0, 0, 1_000))
         trailers: list[tuple[str, bytes | str]] = [("isochrone-budget-bin", report.SerializeToString())]
         if self.trouble is not None:
@@ -173,6 +174,7 @@ def test_the_waterfall_goes_to_stderr(shop: tuple[Shop, str], capsys: pytest.Cap
     printed = capsys.readouterr()
     json.loads(printed.out)
     assert printed.err.startswith("1.00 ms of 15 ms  in time")
+    assert printed.err.splitlines()[-1] == "isochrone explain 000102030405060708090a0b0c0d0e0f"
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,17 @@ def test_without_arguments_it_shows_every_command(capsys: pytest.CaptureFixture[
     run()
     printed = capsys.readouterr()
     shown = printed.out + printed.err
-    places = [shown.index(f"│ {name} ") for name in ("demo", "up", "call", "status", "check", "version", "models")]
+    names = ("demo", "up", "call", "status", "misses", "explain", "check", "version", "models")
+    places = [shown.index(f"│ {name} ") for name in names]
     assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
-    "command", [["demo"], ["up"], ["call"], ["status"], ["check"], ["models", "build"], ["models", "list"]]
+    "command",
+    [
+        *(["demo"], ["up"], ["call"], ["status"], ["misses"], ["explain"], ["check"]),
+        *(["models", "build"], ["models", "list"]),
+    ],
 )
 def test_every_command_has_examples_to_type(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     """Each begins with the command itself."""

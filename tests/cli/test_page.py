@@ -80,7 +80,7 @@ def test_a_page_is_drawn_as_it_comes() -> None:
     assert page.began_ms("text") == 4.0
     lines = {line.split()[0]: line for line in drawn(Legs(page)).splitlines()}
     assert "4.00 of 15 ms in time" in lines["ranking"]
-    assert "2.00 of 15 ms in time  first of 2 chunks; 8 ms in all" in lines["text"]
+    assert "2.00 of 15 ms in time  2 chunks in 8 ms" in lines["text"]
     assert lines["text"].index("█") > lines["labels"].index("█")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
 
 from harness.tiny import BLURB
@@ -22,6 +23,9 @@ settings.register_profile(
     "llm", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=int(os.environ.get("EXAMPLES", "100"))
 )
 settings.load_profile("llm")
+
+# Models this small gain nothing by a second thread, and wait for it wherever a core is somebody else's.
+torch.set_num_threads(1)
 
 MakeEngine = Callable[..., TorchEngine]
 

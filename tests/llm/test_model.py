@@ -80,7 +80,7 @@ async def test_a_length(mesh: LocalMesh) -> None:
 
 
 class SlowWriter(Writer):
-    """Takes at least 20 ms for each step, which no request can ask for."""
+    """Takes at least 100 ms for each step, which no request can ask for."""
 
     def load(self) -> None:
         super().load()
@@ -88,7 +88,7 @@ class SlowWriter(Writer):
         forward = runner.forward
 
         def slowed(*of: object) -> object:
-            time.sleep(0.02)
+            time.sleep(0.1)
             return forward(*of)
 
         runner.forward = slowed
@@ -97,7 +97,7 @@ class SlowWriter(Writer):
 async def test_time_runs_out(built: Path) -> None:
     """A text that isn't through by its deadline comes as far as it is; one that isn't begun is an error."""
     async with LocalMesh([SlowWriter(built, max_seqs=4)], routes=ROUTES) as mesh:
-        whole = await completed(mesh, request(), timeout_s=0.25)
+        whole = await completed(mesh, request(), timeout_s=1.2)
         assert whole.finish == FINISH_DEADLINE
         assert 0 < whole.completion_tokens < 15
         with pytest.raises(DeadlineExceeded):

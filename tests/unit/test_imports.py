@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "grpc_health": ("isochrone.rpc",),
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
     "opentelemetry": ("isochrone.client.trace", "isochrone.spans", "isochrone.export"),
-    "aiohttp": ("isochrone_router.admin", "isochrone_router.console"),
+    "aiohttp": ("isochrone_router.admin", "isochrone_router.recent_api", "isochrone_router.console"),
     "prometheus_client": ("isochrone_router.admin",),
     "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),
     "tokenizers": (*BUILDS, "isochrone_llm.codec"),

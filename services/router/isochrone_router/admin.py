@@ -20,7 +20,7 @@ class Admin:
     def __init__(
         self, status: RouterStatus, *, is_ready: Callable[[], bool], more: Sequence[web.RouteDef] = ()
     ) -> None:
-        """`more` is what else is served there."""
+        """`more` is answered as well."""
         self._status = status
         self._is_ready = is_ready
         self._more = more

@@ -52,6 +52,7 @@ class FanOut:
         """`tell` is told of each leg as it ends, and of the chunks of those that stream; `done` once of all of them."""
         self._call = call
         self._legs = {leg.name: leg for leg in legs}
+        self._takers = [leg for leg in legs if leg.takes]
         self._start = start
         self._clock = clock
         self._tell = tell
@@ -156,10 +157,10 @@ class FanOut:
         result = router_pb2.LegResult(name=leg.name, outcome=outcome, answer=answer, status=status, budget=budget)
         self._results[leg.name] = result
         self._tell(result, _nothing)
-        for other in self._legs.values():
+        for other in self._takers:
             if self._over:
                 return
-            if other.name not in self._results and other.name not in self._under_way and other.takes:
+            if other.name not in self._results and other.name not in self._under_way:
                 self._begin_if_ready(other)
         if len(self._results) == len(self._legs) and not self._over:
             self._over = True

@@ -49,9 +49,23 @@ class Past(NamedTuple):
         return (
             self.code in ("OK", "CANCELLED")
             and not self.report.missed
-            and not self.tries
-            and all(leg.is_in_order for leg in self.legs)
+            and self.report.attempts <= 1
+            and (not self.legs or all(leg.is_in_order for leg in self.legs))
         )
+
+    @property
+    def verdict(self) -> str:
+        """ "met", "missed", "failed", or "cancelled" where its caller left."""
+        if self.code == "CANCELLED":
+            return "cancelled"
+        if self.code != "OK":
+            return "failed"
+        return "missed" if self.report.missed else "met"
+
+    @property
+    def is_miss(self) -> bool:
+        """It had no answer in time, though its caller waited."""
+        return self.report.missed if self.code == "OK" else self.code != "CANCELLED"
 
 
 Tell = Callable[[Past], None]

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from isochrone.ledger import stage_name
 from isochrone.spans import INTERNAL, SERVER, Kind, Value, resource, span
 from isochrone.tracing import SpanContext, new_span_id
 from isochrone.v1 import budget_pb2, link_pb2
@@ -95,10 +96,9 @@ class RequestSpans:
             yield self._child("attempt", context, last_ns, ended_ns, told, as_context=below)
         left_us = report.deadline_us
         began_ns = start_ns
-        for stage, spent_us in enumerate(report.stage_us):
+        for stage, spent_us in enumerate(report.stage_us[: _reached(past) + 1]):
             ended_ns = began_ns + spent_us * 1000
-            if spent_us or stage == 0:
-                yield from self._stage(past, stage, below if stage else context, began_ns, ended_ns, left_us)
+            yield from self._stage(past, stage, below if stage else context, began_ns, ended_ns, left_us)
             began_ns, left_us = ended_ns, max(0, left_us - spent_us)
 
     def _stage(
@@ -174,11 +174,11 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "rpc.method": past.route,
         "rpc.response.status_code": past.code,
         "error.type": None if past.code in ("OK", "CANCELLED") else past.reason or past.code,
-        "isochrone.verdict": _verdict(past),
+        "isochrone.verdict": past.verdict,
         "isochrone.objective_ms": report.objective_us / 1e3,
         "isochrone.deadline_ms": report.deadline_us / 1e3,
         "isochrone.tier": report.tier,
-        "isochrone.blame": budget_pb2.Stage.Name(report.blame)[6:].lower() if report.blame else None,
+        "isochrone.blame": stage_name(report.blame) if report.blame else None,
         "isochrone.lane": report.lane or None,
         "isochrone.variant": variant or None,
         "isochrone.device": device or None,
@@ -195,16 +195,15 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
     return told
 
 
-def _verdict(past: Past) -> str:
-    if past.code == "CANCELLED":
-        return "cancelled"
-    if past.code != "OK":
-        return "failed"
-    return "missed" if past.report.missed else "met"
-
-
 def _unit(peer: link_pb2.Welcome, lane: str) -> str:
     return next((variant.unit for variant in peer.variants if variant.lane == lane), "")
+
+
+def _reached(past: Past) -> int:
+    """The last stage that there was any of."""
+    if past.code == "OK":
+        return len(_STAGES) - 1
+    return max((stage for stage, us in enumerate(past.report.stage_us) if us), default=0)
 
 
 def _before(report: budget_pb2.BudgetReport) -> int:

@@ -36,6 +36,9 @@ from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
+from isochrone_router.recent import Recent
+from isochrone_router.recent_api import RecentApi
+from isochrone_router.record import Records
 from isochrone_router.request_spans import RequestSpans
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
@@ -114,8 +117,9 @@ class Router:
         sampler = Sampler(config.telemetry.sample)
         self._export = export
         self.traces = None if export is None else _traces(export, config.telemetry, clock)
+        self.recent = Recent(clock=clock)
         self.tally = Tally()
-        listeners: list[Tell] = [self.tally]
+        listeners: list[Tell] = [self.recent, self.tally]
         if self.traces is not None:
             listeners.append(self.traces)
         self.chronicle = Chronicle((*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=listeners, clock=clock)
@@ -161,12 +165,18 @@ class Router:
             sessions=self.sessions,
             clock=self._clock,
         )
+        recent = RecentApi(
+            self.recent,
+            Records(self.name, self._config.telemetry.jaeger),
+            routes=self.chronicle.stats.keys(),
+            clock=self._clock,
+        )
         self._console = Console(status, self.tally, processes=siblings_of(self._settings))
         self._console.start()
         self._admin = Admin(
             status,
             is_ready=lambda: any(map(self._serves, self._config.routes)),
-            more=self._console.routes(),
+            more=[*recent.routes(), *self._console.routes()],
         )
         try:
             self.admin_address = await self._admin.start(self.admin_address)

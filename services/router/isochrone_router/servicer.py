@@ -170,6 +170,7 @@ class Servicer:
             self._dispatcher.recount(sla.lanes)
         if isinstance(decision, IsochroneError):
             raise decision
+        span = flight.place.span
         flight.job = link_pb2.Job(
             version=NEWEST,
             router=self._boot,
@@ -178,7 +179,7 @@ class Servicer:
             objective_us=int(flight.objective_at_s * 1e6),
             deadline_us=int(flight.deadline_at_s * 1e6),
             weight=self._weights.estimate(call.route, size=len(call.request)),
-            traceparent=str(flight.place.span),
+            traceparent=str(span) if span.is_sampled else "",  # else nobody would look at it
             tracestate=call.tracestate,
         )
         return decision

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from isochrone.cli import call, check, demo, models, page, status, up, version
+from isochrone.cli import call, check, demo, explain, misses, models, page, status, up, version
 
 _HELP = """
 A gRPC inference mesh that keeps its latency promises.
 
 [bold]isochrone demo[/] shows all of it in a minute.
 Then [bold]check[/] a mesh's file, bring it [bold]up[/], [bold]call[/] a method, ask for a [bold]page[/],
-watch its [bold]status[/].
+watch its [bold]status[/], look at its [bold]misses[/] and have one [bold]explain[/]ed.
 """
 
 _EPILOG = "Every command has examples: [bold]isochrone call --help[/]"
@@ -31,6 +31,8 @@ app.command("up", epilog=up.EPILOG)(up.up)
 app.command("call", epilog=call.EPILOG)(call.call)
 app.command("page", epilog=page.EPILOG)(page.page)
 app.command("status", epilog=status.EPILOG)(status.status)
+app.command("misses", epilog=misses.EPILOG)(misses.misses)
+app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.add_typer(models.app, name="models")
 app.command("version")(version.version)

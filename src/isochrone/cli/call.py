@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isochrone.cli.screen import err, examples, out
+
+if TYPE_CHECKING:
+    from isochrone.cli.waterfall import Waterfall
 
 EPILOG = examples(
     ("which methods are there?", "isochrone call"),
@@ -78,10 +81,17 @@ def call(
                 spent = answer.budget
         except IsochroneError as error:
             if budget and error.budget is not None:
-                err.print(Waterfall(error.budget.report))
+                _show(Waterfall(error.budget.report, verdict="failed"))
             raise
     if budget and spent is not None:
-        err.print(Waterfall(spent.report))
+        _show(Waterfall(spent.report))
+
+
+def _show(spent: Waterfall) -> None:
+    """With what to type to see it again, and more of it."""
+    err.print(spent)
+    if spent.report.trace_id:
+        err.print(f"isochrone explain {spent.report.trace_id.hex()}", style="dim", soft_wrap=True)
 
 
 def _read(given: str) -> str:

@@ -69,6 +69,9 @@ async def _turn(target: str, legs: dict[str, Leg], shop: Shop, timeout_s: float,
             if leg.budget is not None:
                 out.print(f"\n[bold]{leg.name}[/]")
                 out.print(Waterfall(leg.budget.report))
+        traces = {leg.budget.trace_id for leg in page.ended.values() if leg.budget is not None}
+        for trace_id in traces - {""}:
+            out.print(f"\nisochrone explain {trace_id}", style="dim", soft_wrap=True)
     if not page.complete:
         raise typer.Exit(1)
 

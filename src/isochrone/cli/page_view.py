@@ -49,7 +49,7 @@ class Legs:
         so_far = self._so_far
         budgets = {name: leg.budget for name, leg in so_far.ended.items() if leg.budget is not None}
         axis_ms = max((so_far.began_ms(name) + budget.total_ms for name, budget in budgets.items()), default=0) or 1.0
-        cells = max(10, min(_CELLS, options.max_width - 74))
+        cells = max(10, min(_CELLS, options.max_width - 64))
         for name in so_far.legs:
             budget = budgets.get(name)
             if budget is not None:
@@ -77,7 +77,7 @@ def _leg_line(name: str, began_ms: float, budget: Budget, cell_ms: float, cells:
     line.append(" " * (cells - drawn))
     line.append(f" {spent_ms:7.2f}", "bold").append(f" of {budget.objective_ms:g} ms ").append(*verdict)
     if first_ms:
-        line.append(f"  first of {budget.report.chunks} chunks; {budget.total_ms:.0f} ms in all", "dim")
+        line.append(f"  {budget.report.chunks} chunks in {budget.total_ms:.0f} ms", "dim")
     else:
         line.append(f"  {budget.node}", "dim")
     return line

@@ -6,6 +6,12 @@ from rich.console import Console
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+_WIDE = 160
+
+
+def wide() -> Console:
+    """stdout for tables. A pipe has no width of its own, so there they have the room they need."""
+    return out if out.is_terminal else Console(highlight=False, width=max(out.width, _WIDE))
 
 
 def examples(*lines: tuple[str, str]) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from isochrone.ledger import stages
+from isochrone.ledger import stage_name, stages
 from isochrone.v1.budget_pb2 import BudgetReport
 
 _LABEL, _FIGURES = 12, 20
+_BLAMED = "  to blame"
 _MAX_BAR = 80
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 COLOURS = {
@@ -31,6 +32,7 @@ _CLOSED = {
     "stream": "beside each other",
 }
 """isochrone.batching.ClosedBy in words."""
+_COLOURS_OF_VERDICTS = {"met": "bold green", "missed": "bold red", "failed": "bold red", "cancelled": "bold yellow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +55,38 @@ def bars(report: BudgetReport) -> list[Bar]:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """A renderable of a BudgetReport. The axis reaches to the objective, or to the end where that is later."""
+    """A renderable of a BudgetReport. The axis reaches to the objective, or to the end where that is later; that of a
+    part of something longer is given."""
 
     report: BudgetReport
+    verdict: str = ""
+    """ "met", "missed", "failed" or "cancelled"; where it isn't said, what the report has."""
+    starts_us: int = 0
+    """Where on its axis it begins."""
+    axis_us: int = 0
+    """How long the axis is at least."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.report
-        width = max(10, min(options.max_width - _LABEL - _FIGURES - 2, _MAX_BAR))
-        stages = bars(report)
-        axis_us = max(report.total_us, report.objective_us, sum(bar.spent_us for bar in stages), 1)
-        yield _headline(report)
+        yield _headline(report, self.verdict or ("missed" if report.missed else "met"))
+        stages = [replace(bar, start_us=self.starts_us + bar.start_us) for bar in bars(report)]
+        if not stages:
+            return
+        blamed = stage_name(report.blame).replace("_", " ")
+        beside = _FIGURES + (len(_BLAMED) if report.blame else 0)
+        width = max(10, min(options.max_width - _LABEL - beside - 2, _MAX_BAR))
+        longest_us = max(report.total_us, report.objective_us, sum(bar.spent_us for bar in stages))
+        axis_us = max(self.axis_us, self.starts_us + longest_us, 1)
         for bar in stages:
-            yield _line(bar, axis_us, width, report.objective_us, COLOURS.get(bar.name, "white"), options.ascii_only)
+            line = _line(bar, axis_us, width, report.objective_us, COLOURS.get(bar.name, "white"), options.ascii_only)
+            yield line.append(_BLAMED, "bold red") if bar.name == blamed else line
         left_us = 0 if report.chunks else report.objective_us - report.total_us
         if left_us > 0:
-            spare = Bar("to spare", report.total_us, left_us)
+            spare = Bar("to spare", self.starts_us + report.total_us, left_us)
             yield _line(spare, axis_us, width, report.objective_us, "bright_black", options.ascii_only, faint=True)
-        yield _footer(report)
+        footer = _footer(report)
+        if footer:
+            yield footer
 
 
 def _line(
@@ -99,8 +116,8 @@ def _drawn(cells: float, ascii_only: bool, faint: bool) -> str:
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
-def _headline(report: BudgetReport) -> Text:
-    verdict = ("missed", "bold red") if report.missed else ("in time", "bold green")
+def _headline(report: BudgetReport, said: str) -> Text:
+    verdict = ("in time" if said == "met" else said, _COLOURS_OF_VERDICTS.get(said, "bold"))
     if report.chunks:
         return Text.assemble(
             f"first of {report.chunks} chunks after ",
@@ -120,7 +137,7 @@ def _headline(report: BudgetReport) -> Text:
 def _footer(report: BudgetReport) -> Text:
     parts = [part for part in (report.lane, f"on {report.node}" if report.node else "") if part]
     if report.batch.jobs:
-        size = f"{_count(report.batch.jobs, 'request')}, {_count(report.batch.units, 'unit')}"
+        size = f"{count(report.batch.jobs, 'request')}, {count(report.batch.units, 'unit')}"
         parts.append(f"batch of {size}: {_CLOSED.get(report.batch.closed_by, report.batch.closed_by or '?')}")
     if report.attempts > 1:
         parts.append(f"attempt {report.attempts}")
@@ -129,5 +146,6 @@ def _footer(report: BudgetReport) -> Text:
     return Text(" · ".join(parts), style="dim")
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """ "1 request", "2 requests"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

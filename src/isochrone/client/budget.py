@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isochrone.ledger import stages
+from isochrone.ledger import stage_name, stages
 from isochrone.v1 import budget_pb2
 
 
@@ -54,6 +54,11 @@ class Budget:
         return self.report.missed
 
     @property
+    def blame(self) -> str | None:
+        """Where it missed: the stage that overran most what it usually takes; None where nothing is to blame."""
+        return stage_name(self.report.blame) if self.report.blame else None
+
+    @property
     def stages(self) -> Mapping[str, float]:
         """Stage to milliseconds, in the order of the way: admit, queue, batch_wait, compute, link, answer."""
         return {stage: spent_us / 1e3 for stage, spent_us in stages(self.report)}
@@ -65,6 +70,15 @@ class Budget:
     @property
     def node(self) -> str:
         return self.report.node
+
+    @property
+    def tier(self) -> str:
+        return self.report.tier
+
+    @property
+    def trace_id(self) -> str:
+        """In hex, as `isochrone explain` and trace viewers take it; the caller's, where it had one."""
+        return self.report.trace_id.hex()
 
     @property
     def attempts(self) -> int:

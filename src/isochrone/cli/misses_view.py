@@ -1,0 +1,87 @@
+"""Misses in a terminal: the latest as a table, and all of them by route and by what was to blame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from isochrone.cli.record import Record
+from isochrone.cli.waterfall import COLOURS
+
+_ROOM_FOR_PLACES = 120
+
+
+def view(records: Sequence[Record], *, limit: int, seen: int, since: str, route: str) -> RenderableType:
+    """`records`: all that are kept, the latest first; `seen`: how many there were."""
+    where = f" of {route}" if route else ""
+    if not seen:
+        return Text(f"no misses{where} in the last {since}", style="green")
+    head = Text.assemble((f"{seen:,} miss" + ("" if seen == 1 else "es"), "bold"), f"{where} in the last {since}")
+    if len(records) < seen:
+        head.append(f"; of the last {len(records):,} there is more to tell", "dim")
+    parts: list[RenderableType] = [head]
+    if records:
+        parts += ["", _summary(records)]
+    if records and limit:
+        parts += ["", _Latest(records[:limit])]
+    if 0 < limit < len(records):
+        parts.append(Text(f"and {len(records) - limit:,} more: --limit", style="dim"))
+    return Group(*parts)
+
+
+def _summary(records: Sequence[Record]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("route")
+    table.add_column("misses", justify="right")
+    table.add_column("to blame")
+    for route, misses in Counter(record.route for record in records).most_common():
+        reasons = Counter(_reason(record) for record in records if record.route == route)
+        told = Text(", ").join(Text.assemble(_coloured(reason), f" {n:,}") for reason, n in reasons.most_common())
+        table.add_row(route, f"{misses:,}", told)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """One line each. Where there is little room, without lane and node: a trace id that is cut is none."""
+
+    records: Sequence[Record]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        places = options.max_width >= _ROOM_FOR_PLACES
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("when", "route", "took", "of", "blame", *(("lane", "node") if places else ()), "trace"):
+            right = column in ("took", "of")
+            whole = right or column in ("when", "trace")
+            table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
+        for record in self.records:
+            route = Text(record.short_route)
+            if record.leg:
+                route.append(f" {record.leg}", "dim")
+            table.add_row(
+                f"{record.at:%H:%M:%S}" if record.at is not None else "?",
+                route,
+                Text(f"{record.spent_ms:,.1f} ms", "bold red"),
+                f"{record.report.objective_us / 1e3:g} ms",
+                _coloured(_reason(record)),
+                *((record.report.lane or "-", record.report.node or "-") if places else ()),
+                record.trace_id,
+            )
+        yield table
+
+
+def _reason(record: Record) -> str:
+    """What a miss is put down to: the error of those that failed, with the stage where one is to blame."""
+    if record.error:
+        error = record.error.rpartition(", ")[2]
+        return f"{error} in {record.blame}" if record.blame else error
+    return record.blame or "a leg"
+
+
+def _coloured(reason: str) -> Text:
+    return Text(reason, COLOURS.get(reason, "red"))
