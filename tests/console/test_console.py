@@ -68,7 +68,7 @@ async def test_the_page_shows_what_console_json_says(running: Mesh, open_page: O
         assert shown == pytest.approx(list(window["stages_ms"].values()), abs=0.06, rel=0.01)
         blamed = await panel.locator(".stages tbody tr").nth(1).locator("td").all_inner_texts()
         assert [int(cell.replace("\N{EN DASH}", "0")) for cell in blamed] == list(window["blamed"].values())
-    assert told["routes"][1]["window"]["blamed"]["compute"] >= 5
+    assert sum(told["routes"][1]["window"]["blamed"].values()) >= 5
     assert await page.get_by_role("table", name="Lanes").get_by_role("rowheader").all_inner_texts() == [
         lane["lane"] for lane in told["lanes"]
     ]
@@ -78,7 +78,7 @@ async def test_the_page_shows_what_console_json_says(running: Mesh, open_page: O
 
 
 async def test_a_real_miss_opens_into_its_waterfall(running: Mesh, open_page: OpenPage) -> None:
-    """By a click; compute is to blame, and the stages add up."""
+    """By a click; one stage is to blame, and they add up."""
     await a_few_requests(running)
     page = await open_page(f"http://{running.router.admin}/")
     await page.get_by_role("button", name="Toy/Sleep missed").first.click()
@@ -86,7 +86,7 @@ async def test_a_real_miss_opens_into_its_waterfall(running: Mesh, open_page: Op
     await dialog.wait_for()
     rows = dialog.locator(".waterfall tbody tr")
     assert await rows.count() == 6
-    assert "to blame" in await rows.filter(has_text="compute").inner_text()
+    assert await rows.filter(has_text="to blame").count() == 1
     took = [float((await row.locator("td.n").first.inner_text()).split()[0]) for row in await rows.all()]
     total = float((await dialog.get_by_role("heading").first.inner_text()).split(", ")[1].split()[0])
     assert sum(took) == pytest.approx(total, abs=0.2)
