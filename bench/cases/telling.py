@@ -1,4 +1,4 @@
-"""What it costs to tell of requests afterwards: to judge each, and to trace all of them or one in a hundred.
+"""What it costs to tell of requests afterwards: to count and judge each, and to trace all of them or one in a hundred.
 
 No mesh runs: the router's own parts are given requests that are over, as they are when a session is answered, and the
 process's CPU is read before and after. A few microseconds would be lost in the noise of several processes.
@@ -15,12 +15,12 @@ from isochrone.deadline import monotonic
 from isochrone.ledger import Ledger
 from isochrone.otlp import BATCH_SPANS
 from isochrone.spans import export_request
-from isochrone.telemetry import RouteStats
 from isochrone.tracing import Sampler
 from isochrone.v1 import budget_pb2, link_pb2
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.past import Past
 from isochrone_router.request_spans import RequestSpans
+from isochrone_router.route_stats import RouteStats
 from isochrone_router.traces import Traces
 
 TITLE = "a ranking that is over, told of as the router does it"
@@ -54,7 +54,7 @@ class Told:
         report = ledger.report(now_s)
         self._chronicle.judge(ROUTE, report)
         began_s = time.thread_time()
-        self._chronicle.tell(Past(ROUTE, "OK", "", ledger.received_s, report, place, peer=_PEER))
+        self._chronicle.tell(Past(ROUTE, "OK", "", ledger.received_s, report, place, peer=_PEER, predicted_us=4_000))
         self.longest_s = max(self.longest_s, time.thread_time() - began_s)
 
     def _export(self, owner: bytes, span: bytes) -> None:
@@ -68,12 +68,11 @@ class Told:
             self._waiting.clear()
 
 
-class Counted(Told):
-    """The same request, which is counted and no more."""
+class Reported(Told):
+    """The same request, which has its report and no more."""
 
     def __init__(self) -> None:
         super().__init__(0)
-        self._stats = RouteStats(monotonic)
 
     def request(self) -> None:
         now_s = monotonic()
@@ -81,9 +80,23 @@ class Counted(Told):
         ledger.submitted_s, ledger.claimed_s, ledger.started_s = now_s - 0.0058, now_s - 0.005, now_s - 0.0045
         ledger.computed_s, ledger.replied_s, ledger.node = now_s - 0.001, now_s - 0.0004, "recsys-0"
         ledger.batch = budget_pb2.BatchInfo(jobs=7, units=350, closed_by="all")
-        self._stats.add("OK", ledger.report(now_s))
+        self._over(Past(ROUTE, "OK", "", ledger.received_s, ledger.report(now_s), _PLACE, predicted_us=4_000))
+
+    def _over(self, past: Past) -> None: ...
 
 
+class Counted(Reported):
+    """The same, counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stats = RouteStats(monotonic)
+
+    def _over(self, past: Past) -> None:
+        self._stats.add(past)
+
+
+_PLACE = Sampler(0).place()
 _PEER = link_pb2.Welcome(
     node=1, name="recsys-0", device="cpu", service="isochrone-recsys", host="bench",
     variants=[link_pb2.Variant(lane="ranker.fp32@cpu", variant="ranker.fp32", unit="rows")],
@@ -91,11 +104,13 @@ _PEER = link_pb2.Welcome(
 
 
 async def run(runner: Runner) -> CaseResult:
-    """Rounds of none traced or judged, one in a hundred traced, and all traced, one after the other."""
+    """Rounds of none counted, traced or judged, none traced or judged, one in a hundred traced, and all traced."""
     added: dict[float, list[float]] = {0.01: [], 1.0: []}
+    counted: list[float] = []
     longest_ms: list[float] = []
     for round in range(1, runner.rounds + 1):
-        floor_us = _cpu_us(Counted())
+        bare_us, floor_us = _cpu_us(Reported()), _cpu_us(Counted())
+        counted.append(floor_us - bare_us)
         for sample, found in added.items():
             told = Told(sample)
             found.append(_cpu_us(told) - floor_us)
@@ -106,6 +121,7 @@ async def run(runner: Runner) -> CaseResult:
         title=TITLE,
         pinning="one process",
         verdicts=[
+            Verdict("CPU of a request that is counted, over one that isn't", "≤", 8, "µs", Spread.of(counted)),
             Verdict(
                 "CPU of a request that is judged and may be traced, over one that is counted, 1 % traced",
                 "≤",

@@ -15,6 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+REASONS = frozenset(
+    {
+        *("INVALID_REQUEST", "UNKNOWN_ROUTE", "UNKNOWN_VARIANT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"),
+        *("QUEUE_FULL", "INFLIGHT_FULL", "BYTES_FULL"),
+        *("NO_NODE", "NODE_LOST", "STREAM_BROKEN", "CONNECTION_LOST", "DRAINING", "NOTHING_TO_TAKE"),
+        *("ENVELOPE_VERSION", "UNKNOWN_LANE"),
+    }
+)
+"""Every `reason` that the mesh itself gives. Models may have more of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:

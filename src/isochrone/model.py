@@ -87,6 +87,27 @@ class StreamModel(Servable, Protocol):
         request at the next step. Raises an IsochroneError where it fails."""
 
 
+class EngineState(NamedTuple):
+    """How busy what makes answers step by step is."""
+
+    active: int
+    """Answers that it makes now."""
+    waiting: int
+    """That wait for room."""
+    kv_used: int
+    """Tokens that those it makes hold, or may come to."""
+    kv_room: int
+    """Tokens there is room for."""
+
+
+@runtime_checkable
+class HasEngine(Protocol):
+    """A StreamModel that can say how busy it is; metrics tell of it."""
+
+    def engine_state(self) -> EngineState:
+        """As of its last step. Called a few times a second, on the event loop."""
+
+
 def lane_name(variant: str, device: str) -> str:
     """The name of the lane that a variant's jobs wait in on a device class."""
     return f"{variant}@{device}"

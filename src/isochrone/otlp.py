@@ -11,13 +11,16 @@ import logging
 import os
 from collections import defaultdict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 import grpc
 import grpc.aio
 
+from isochrone import metrics, wall
 from isochrone.spans import export_request
+from isochrone.telemetry import SPANS, Family, Read
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ GATHER_S = 0.5
 TIMEOUT_S = 10.0
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.5, 30.0
 LAST_WORDS_S = 1.0
-"""What a process that leaves has for spans that wait."""
+"""What a process that leaves has for spans that wait, and for its last numbers."""
 # https://opentelemetry.io/docs/specs/otlp/#failures
 _TRANSIENT = frozenset(
     {
@@ -100,6 +103,9 @@ class SpanExporter:
     def __repr__(self) -> str:
         return f"<SpanExporter {self.sent} sent, {self.dropped} dropped, {len(self._waiting)} waiting>"
 
+    def family(self) -> Family:
+        return Family(SPANS, ((("exported",), self.sent), (("dropped",), self.dropped)))
+
     def add(self, owner: bytes, span: bytes) -> None:
         """One span, encoded, of a resource, encoded."""
         if len(self._waiting) >= QUEUE_SPANS:
@@ -155,6 +161,47 @@ class SpanExporter:
             self._sending = list(islice(self._waiting, BATCH_SPANS))
             for _ in self._sending:
                 self._waiting.popleft()
+
+
+class MetricExporter:
+    """All that a process counts, sent to the collector now and then. What one doesn't take is in the next: the counts
+    are since the process started."""
+
+    def __init__(self, collector: Collector, owner: bytes, read: Read, *, every_s: float) -> None:
+        """`owner` is the resource, encoded."""
+        self._collector = collector
+        self._owner = owner
+        self._read = read
+        self._every_s = every_s
+        self._start_ns = wall.now_ns()
+        self._is_heard = True
+
+    def __repr__(self) -> str:
+        return f"<MetricExporter to {self._collector!r} every {self._every_s:g} s>"
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self._send()
+            except NotTaken as error:
+                if self._is_heard:
+                    log.info("%r takes no metrics now: %s", self._collector, error)
+                self._is_heard = False
+            else:
+                self._is_heard = True
+
+    async def close(self) -> None:
+        """Once `run` has been cancelled."""
+        with suppress(TimeoutError, NotTaken):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._send()
+
+    async def _send(self) -> None:
+        now_ns = max(self._start_ns, wall.now_ns())
+        message = await metrics.export_request(self._owner, self._read(), start_ns=self._start_ns, now_ns=now_ns)
+        await self._collector.send(METRICS, message)
 
 
 def _request(spans: list[tuple[bytes, bytes]]) -> bytes:

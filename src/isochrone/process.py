@@ -86,10 +86,17 @@ async def run_until_signalled(service: Drainable, grace_s: float) -> None:
 def set_up_log(form: Literal["text", "json"]) -> None:
     """One line an event on stderr: for people, or JSON for machines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        _JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    )
+    handler.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter(_TEXT))
     logging.basicConfig(level=os.environ.get("ISOCHRONE_LOG", "INFO").upper(), handlers=[handler], force=True)
+
+
+_TEXT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+class _TextFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line, trace_id = super().formatMessage(record), getattr(record, "trace_id", "")
+        return f"{line} (trace {trace_id})" if trace_id else line
 
 
 class _JsonFormatter(logging.Formatter):
@@ -100,6 +107,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if trace_id := getattr(record, "trace_id", ""):
+            line["trace_id"] = trace_id
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

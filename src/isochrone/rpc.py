@@ -16,6 +16,7 @@ from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.incidents import incident
 from isochrone.status import to_status
+from isochrone.tracing import trace_id_of
 from isochrone.v1 import budget_pb2
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class UnaryEdge:
             except IsochroneError as error:
                 return fail(context, error)
             except Exception as error:
-                return fail(context, incident(route, error))
+                return fail(context, incident(route, error, trace_id=trace_id_of(call.traceparent)))
             context.set_trailing_metadata(((BUDGET_METADATA, budget.SerializeToString()),))
             return payload
 

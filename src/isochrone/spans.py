@@ -25,7 +25,7 @@ Kind: TypeAlias = "trace_pb2.Span.SpanKind.ValueType"
 
 _TRACE_FLAGS = 0x100  # says that whether the parent is remote is known
 _SAMPLED, _IS_REMOTE = 0x01, 0x200
-_SCOPE = InstrumentationScope(name="isochrone")
+SCOPE = InstrumentationScope(name="isochrone")
 
 
 def span(
@@ -72,19 +72,19 @@ def span(
 
 def resource(attributes: Mapping[str, Value]) -> bytes:
     """Who the spans are of, encoded."""
-    return Resource(attributes=[_key_value(key, value) for key, value in attributes.items()]).SerializeToString()
+    return Resource(attributes=[key_value(key, value) for key, value in attributes.items()]).SerializeToString()
 
 
 def export_request(spans: Mapping[bytes, Iterable[bytes]]) -> bytes:
     """An ExportTraceServiceRequest of encoded spans by their encoded resource. Strings bytes together: 1 µs a span."""
-    scope = _field(1, _SCOPE.SerializeToString())
+    scope = field(1, SCOPE.SerializeToString())
     return b"".join(
-        _field(1, _field(1, owner) + _field(2, scope + b"".join(_field(2, one) for one in theirs)))
+        field(1, field(1, owner) + field(2, scope + b"".join(field(2, one) for one in theirs)))
         for owner, theirs in spans.items()
     )
 
 
-def _field(number: int, payload: bytes) -> bytes:
+def field(number: int, payload: bytes) -> bytes:
     """A field of a message that has a length: a tag, the length, the bytes."""
     size = len(payload)
     length = bytearray()
@@ -95,7 +95,7 @@ def _field(number: int, payload: bytes) -> bytes:
     return bytes((number << 3 | 2,)) + bytes(length) + payload
 
 
-def _key_value(key: str, value: Value) -> KeyValue:
+def key_value(key: str, value: Value) -> KeyValue:
     if isinstance(value, bool):
         return KeyValue(key=key, value=AnyValue(bool_value=value))
     if isinstance(value, int):
@@ -106,7 +106,7 @@ def _key_value(key: str, value: Value) -> KeyValue:
 
 
 def _fresh_attribute(key: str, value: Value) -> bytes:
-    return _field(_ATTRIBUTES, _key_value(key, value).SerializeToString())
+    return field(_ATTRIBUTES, key_value(key, value).SerializeToString())
 
 
 _attribute = lru_cache(maxsize=4096, typed=True)(_fresh_attribute)

@@ -12,6 +12,7 @@ from isochrone.errors import IsochroneError
 from isochrone.incidents import incident
 from isochrone.rpc import BUDGET_METADATA, Context, call_of, fail
 from isochrone.starting import Ended, Start, streamed
+from isochrone.tracing import trace_id_of
 
 
 class StreamEdge:
@@ -41,6 +42,6 @@ class StreamEdge:
             except IsochroneError as error:
                 fail(context, error)
             except Exception as error:
-                fail(context, incident(route, error))
+                fail(context, incident(route, error, trace_id=trace_id_of(call.traceparent)))
 
         return method

@@ -1,46 +1,60 @@
-"""What is counted of every request, as plain numbers: cheap to add to, read by whoever exports them."""
+"""What is counted, as plain numbers: cheap to add to, declared once, read by whoever exports them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
 
-from isochrone.deadline import Clock
 from isochrone.v1 import budget_pb2
+
+STAGES = tuple(name.removeprefix("STAGE_").lower() for name, number in budget_pb2.Stage.items() if number)
 
 DURATION_BUCKETS_S = (
     *(0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.010, 0.012, 0.014, 0.015, 0.016, 0.018),
     *(0.020, 0.025, 0.030, 0.040, 0.050, 0.075, 0.100, 0.150, 0.250, 0.500, 1.0, 2.5, 5.0, 10.0),
 )
 """Upper bounds; fine around 15 ms, where a ranking's objective lies."""
+STAGE_BUCKETS_S = (
+    *(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.010, 0.0125, 0.015),
+    *(0.020, 0.030, 0.050, 0.075, 0.100, 0.250, 0.500, 1.0, 2.5, 10.0),
+)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-WINDOW_S = 15.0
-
-
-STAGES = tuple(name.removeprefix("STAGE_").lower() for name, number in budget_pb2.Stage.items() if number)
+UNIT_BUCKETS = (*SIZE_BUCKETS, 4096, 8192, 16384)
+RATIO_BUCKETS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
+"""Of what was taken to what was promised."""
 
 
 class Histogram:
     """Counts by bucket, the last one for what is over all bounds."""
 
+    __slots__ = ("bounds", "counts", "sum")
+
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.total = 0
         self.sum = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Histogram of {self.total}, {self.sum:g} together>"
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
 
     def observe(self, value: float, times: int = 1) -> None:
         self.counts[bisect_left(self.bounds, value)] += times
-        self.total += times
         self.sum += value * times
 
     def quantile(self, q: float) -> float | None:
         """An estimate, straight between the bounds of its bucket; None where nothing was observed."""
-        if not self.total:
+        total = self.total
+        if not total:
             return None
-        wanted = q * self.total
+        wanted = q * total
         seen = 0
         for index, count in enumerate(self.counts):
             if count and seen + count >= wanted:
@@ -53,123 +67,141 @@ class Histogram:
     def plus(self, other: Histogram) -> Histogram:
         both = Histogram(self.bounds)
         both.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        both.total, both.sum = self.total + other.total, self.sum + other.sum
+        both.sum = self.sum + other.sum
         return both
 
 
-@dataclass(slots=True)
-class RouteStats:
-    """One route, since the process started and over the last 15 to 30 seconds."""
-
-    clock: Clock
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """Answers by gRPC code, "OK" among them."""
-    met: int = 0
-    """Answered OK within the objective."""
-    stage_us: list[int] = field(default_factory=lambda: [0] * len(STAGES))
-    """By stage, in the order of STAGES."""
-    attempts: Counter[int] = field(default_factory=Counter)
-    batch_jobs: Histogram = field(default_factory=lambda: Histogram(SIZE_BUCKETS))
-    _past: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
-    """Older than `_now`."""
-    _now: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
-    _before: Histogram = field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
-    _met: list[int] = field(default_factory=lambda: [0, 0])
-    _asked: list[int] = field(default_factory=lambda: [0, 0])
-    _turned_s: float = -1.0
-
-    @property
-    def durations(self) -> Histogram:
-        return self._past.plus(self._now)
-
-    @property
-    def requests(self) -> int:
-        return sum(self.outcomes.values())
-
-    def add(self, code: str, report: budget_pb2.BudgetReport | None) -> None:
-        """A request is over. One that was refused before it had a budget has no report."""
-        self._turn()
-        self.outcomes[code] += 1
-        self._asked[0] += 1
-        if report is None:
-            return
-        # Of an answer that streams, what its objective is for: the first chunk.
-        self._now.observe((report.first_us or report.total_us) / 1e6)
-        for stage, spent_us in enumerate(report.stage_us):
-            self.stage_us[stage] += spent_us
-        self.attempts[report.attempts] += 1
-        batch_jobs = report.batch.jobs
-        if batch_jobs:
-            self.batch_jobs.observe(batch_jobs)
-        if code == "OK" and not report.missed:
-            self.met += 1
-            self._met[0] += 1
-
-    def lately(self) -> Lately:
-        """Rates and quantiles of the last window."""
-        self._turn()
-        both = self._now.plus(self._before)
-        asked = sum(self._asked)
-        age_s = WINDOW_S * (1 if self._before.total or self._asked[1] else 0) + self.clock() - self._turned_s
-        return Lately(
-            rate=asked / max(age_s, 1.0),
-            p50_s=both.quantile(0.5),
-            p99_s=both.quantile(0.99),
-            attainment=sum(self._met) / asked if asked else None,
-        )
-
-    def _turn(self) -> None:
-        """Starts a new half of the window where one is due."""
-        now_s = self.clock()
-        age_s = now_s - self._turned_s if self._turned_s >= 0 else 2 * WINDOW_S
-        if age_s < WINDOW_S:
-            return
-        self._past = self.durations
-        self._before = self._now if age_s < 2 * WINDOW_S else Histogram(DURATION_BUCKETS_S)
-        self._met = [0, self._met[0] if age_s < 2 * WINDOW_S else 0]
-        self._asked = [0, self._asked[0] if age_s < 2 * WINDOW_S else 0]
-        self._now = Histogram(DURATION_BUCKETS_S)
-        self._turned_s = now_s
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
 
 
-@dataclass(frozen=True, slots=True)
-class Lately:
-    """How a route is doing now."""
-
-    rate: float
-    p50_s: float | None
-    p99_s: float | None
-    attainment: float | None
-    """Fraction of all requests that were answered OK within the objective."""
+_UNITS_IN_NAMES = {"s": "seconds", "By": "bytes"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Instrument:
-    """A metric as it is exported: its name, what it says, and its labels."""
+    """A metric as it is exported. The name is OpenTelemetry's, the unit UCUM's: "s", "By", "1" for a ratio, "{job}" for
+    what is counted, "" for what is 0 or 1."""
 
     name: str
+    kind: Kind
+    unit: str
     description: str
     labels: tuple[str, ...] = ()
 
+    @cached_property
+    def prometheus_name(self) -> str:
+        """What a collector makes of the name for Prometheus, so that it is one metric whichever way it came.
 
-REQUESTS = Instrument("isochrone_requests", "Requests answered, by gRPC code", ("route", "code"))
-MET = Instrument("isochrone_objectives_met", "Requests answered OK within the objective", ("route",))
+        Source: https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
+        """
+        name = self.name.replace(".", "_")
+        suffix = _UNITS_IN_NAMES.get(self.unit, "")
+        if self.unit == "1" and self.kind is Kind.GAUGE:
+            suffix = "ratio"
+        if suffix and not name.endswith(f"_{suffix}"):
+            name += f"_{suffix}"
+        return f"{name}_total" if self.kind is Kind.COUNTER else name
+
+
+Labels = tuple[str, ...]
+"""Values, in the order of the instrument's labels."""
+
+
+class Family(NamedTuple):
+    """An instrument, read: a number for each set of labels that there is."""
+
+    instrument: Instrument
+    points: Sequence[tuple[Labels, float | Histogram]]
+
+
+Read = Callable[[], Iterable[Family]]
+"""Gives all that a process counts, one family at a time: in between, others may have their turn."""
+
+
+def alone(instrument: Instrument, value: float) -> Family:
+    """Of an instrument without labels."""
+    return Family(instrument, (((), value),))
+
+
+_C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+_ROUTE, _LANE, _ON_NODE = ("route",), ("lane",), ("node", "lane")
+
+# Of requests that are over.
 DURATION = Instrument(
-    "isochrone_request_duration_seconds", "From received to answered; to the first chunk, where it streams", ("route",)
+    "isochrone.request.duration",
+    *(_H, "s", "From received to answered; to the first chunk, where the answer streams", ("route", "tier", "outcome")),
 )
-STAGE = Instrument("isochrone_stage_seconds", "Time that requests spent in a stage, added up", ("route", "stage"))
-ATTEMPTS = Instrument("isochrone_requests_by_attempts", "Requests by how often they were sent", ("route", "attempts"))
-BATCH_JOBS = Instrument("isochrone_batch_jobs", "Requests that shared an answer's batch", ("route",))
-INFLIGHT = Instrument("isochrone_inflight", "Requests under way in this process")
-INFLIGHT_BYTES = Instrument("isochrone_inflight_bytes", "Request bytes held by this process")
-LANE_DEPTH = Instrument("isochrone_lane_depth", "Jobs waiting in a lane, by the last count", ("lane",))
+REQUESTS = Instrument(
+    "isochrone.requests", _C, "{request}", "Requests that are over, by how they ended", ("route", "tier", "outcome")
+)
+MET = Instrument(
+    "isochrone.objectives_met", _C, "{request}", "Requests answered OK within their objective", ("route", "tier")
+)
+MISSES = Instrument(
+    "isochrone.misses", _C, "{request}", "Requests over their objective, by the stage to blame", ("route", "blame")
+)
+STAGE = Instrument("isochrone.stage.duration", _H, "s", "Time that requests spent in a stage", ("route", "stage"))
+REFUSALS = Instrument(
+    "isochrone.refusals", _C, "{request}", "Requests refused on arrival: no node was given them", ("route", "reason")
+)
+BY_ATTEMPTS = Instrument(
+    "isochrone.requests_by_attempts", _C, "{request}", "Requests by how often they were sent", ("route", "attempts")
+)
+BATCH_JOBS = Instrument(
+    "isochrone.batch.jobs", _H, "{job}", "Jobs in the batch that an answer was made in, itself among them", _ROUTE
+)
+BATCH_UNITS = Instrument(
+    "isochrone.batch.units", _H, "{unit}", "Units (rows, images, tokens) in the batch of an answer", _ROUTE
+)
+BATCH_CLOSED = Instrument(
+    "isochrone.batch.closed", _C, "{request}", "Answers by why their batch ran then", ("route", "closed_by")
+)
+UNITS = Instrument("isochrone.units", _C, "{unit}", "Units (rows, images, tokens) of requests that ran", _ROUTE)
+FIRST_CHUNK = Instrument(
+    "isochrone.first_chunk", _H, "s", "From received to the first chunk, of answers that stream", _ROUTE
+)
+CHUNK_INTERVAL = Instrument(
+    "isochrone.chunk_interval", _H, "s", "From chunk to chunk after the first, the mean of each answer", _ROUTE
+)
+FINISH = Instrument(
+    "isochrone.finish_ratio", _H, "1", "Time from claim to reply, as a multiple of what the node promised", _LANE
+)
+
+# Of a route, from the configuration.
+OBJECTIVE = Instrument("isochrone.objective", _G, "s", "What a route's answers should take at most", _ROUTE)
+TARGET = Instrument("isochrone.target", _G, "1", "The fraction of a route's answers that should", _ROUTE)
+
+# Of a router process.
+INFLIGHT = Instrument("isochrone.inflight", _G, "{request}", "Requests under way in this process")
+INFLIGHT_BYTES = Instrument("isochrone.inflight_bytes", _G, "By", "Request bytes held by this process")
+LANE_DEPTH = Instrument("isochrone.lane.depth", _G, "{job}", "Jobs waiting in a lane, by the last count", _LANE)
 LANE_BACKLOG = Instrument(
-    "isochrone_lane_backlog_seconds", "Predicted work waiting in a lane, on all its nodes together", ("lane",)
+    "isochrone.lane.backlog", _G, "s", "Predicted work waiting in a lane, its nodes working side by side", _LANE
 )
-LANE_OPEN = Instrument("isochrone_lane_open", "1 where jobs go through Redis, 0 over the links", ("lane",))
-REDIS_UP = Instrument("isochrone_redis_up", "1 where Redis answers in time")
-NODES = Instrument("isochrone_nodes", "Nodes by the state of their link", ("state",))
-NODE_BATCHES = Instrument("isochrone_node_batches", "Batches a node has run", ("node", "lane"))
-NODE_JOBS = Instrument("isochrone_node_jobs", "Jobs a node has run", ("node", "lane"))
-RESENT = Instrument("isochrone_second_attempts", "Jobs sent again")
-UNAFFORDABLE = Instrument("isochrone_second_attempts_denied", "Jobs not sent again for want of attempt budget")
+LANE_OPEN = Instrument("isochrone.lane.open", _G, "", "1 where jobs go through Redis, 0 over the links", _LANE)
+REDIS_UP = Instrument("isochrone.redis_up", _G, "", "1 where Redis answers in time")
+NODES = Instrument("isochrone.nodes", _G, "{node}", "Nodes by the state of their link", ("state",))
+RESENT = Instrument("isochrone.second_attempts", _C, "{job}", "Jobs sent again")
+UNAFFORDABLE = Instrument(
+    "isochrone.second_attempts_denied", _C, "{job}", "Jobs not sent again for want of attempt budget"
+)
+UNTRACED = Instrument(
+    "isochrone.misses_untraced", _C, "{request}", "Requests that went wrong and were past the rate of those traced"
+)
+
+# Of a node: told by itself, and by the routers that are linked to it.
+NODE_BATCHES = Instrument("isochrone.node.batches", _C, "{batch}", "Batches a node has run", _ON_NODE)
+NODE_JOBS = Instrument("isochrone.node.jobs", _C, "{job}", "Jobs a node has run", _ON_NODE)
+NODE_UNITS = Instrument("isochrone.node.units", _C, "{unit}", "Units (rows, images, tokens) a node has run", _ON_NODE)
+NODE_BACKLOG = Instrument("isochrone.node.backlog_jobs", _G, "{job}", "Jobs on a node and not yet answered", ("node",))
+ENGINE_ACTIVE = Instrument("isochrone.engine.active", _G, "{job}", "Answers that an engine makes now", _ON_NODE)
+ENGINE_WAITING = Instrument("isochrone.engine.waiting", _G, "{job}", "Answers that wait for an engine", _ON_NODE)
+ENGINE_KV = Instrument(
+    "isochrone.engine.kv_used", _G, "1", "Part of an engine's room for tokens that is held or may come to be", _ON_NODE
+)
+
+# Of any process that traces.
+SPANS = Instrument("isochrone.spans", _C, "{span}", "Spans the collector has taken, and spans lost", ("state",))

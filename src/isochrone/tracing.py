@@ -52,6 +52,12 @@ def parse(traceparent: str) -> SpanContext | None:
     return context if context.trace_id and context.span_id else None
 
 
+def trace_id_of(traceparent: str) -> str:
+    """As logs and those who search them write it: 32 hexadecimal digits; empty where there is none."""
+    context = parse(traceparent)
+    return "" if context is None else f"{context.trace_id:032x}"
+
+
 def new_trace_id() -> int:
     return _random_bits(128) or 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from isochrone.errors import ConfigError, DeadlineExceeded, InvalidRequest
+from isochrone.model import EngineState
 from isochrone.starting import Ended
 from isochrone.testing.mesh import LocalMesh, UnderWay
 from isochrone.v1.llm_pb2 import (
@@ -155,6 +156,17 @@ def test_room_is_what_sequences_and_tokens_leave(built: Path) -> None:
     assert writer.room([asked(64)]) == 1
     assert writer.room([asked(64), asked(64)]) == 0
     assert writer.room([asked(4)] * 4) == 0
+
+
+async def test_the_model_tells_how_busy_it_is(built: Path) -> None:
+    """What runs, and the tokens that are set aside for it, of those there is room for."""
+    writer = Writer(built, max_seqs=4)
+    writer.load()
+    await writer.open()
+    item = writer.example(128)
+    told = [writer.engine_state() async for _ in writer.run(item, name="one", deadline_s=float("inf"))]
+    assert EngineState(active=1, waiting=0, kv_used=128, kv_room=512) in told
+    await writer.close(drain_s=0)
 
 
 def test_limits_that_the_model_has_not(built: Path) -> None:

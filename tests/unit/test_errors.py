@@ -160,6 +160,11 @@ def test_the_page_has_each_reason() -> None:
     assert told == reasons_in_code()
 
 
+def test_the_reasons_are_known() -> None:
+    """All of them, wherever they are given: metrics count by them."""
+    assert set().union(*reasons_in_code().values()) == errors.REASONS
+
+
 def test_the_page_says_what_may_be_sent_again() -> None:
     """As the types themselves do."""
     told = {name: again.startswith("yes") for _, name, _, _, again, _ in rows()}

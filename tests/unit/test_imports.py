@@ -14,7 +14,8 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
     "errors deadline wall keys ports sockets incidents building methods",
-    "config latency model batching lane registry broker status ledger blame tracing spans telemetry process child",
+    "config latency model batching lane registry broker status ledger blame tracing spans process child",
+    "telemetry metrics node_metrics",
     "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
     "rpc link starting stream_edge otlp export",
     "node",
@@ -41,9 +42,8 @@ MAY_IMPORT = {
     "grpc": (*EDGES, *CLIENTS),
     "grpc_health": ("isochrone.rpc",),
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
-    "opentelemetry": ("isochrone.client.trace", "isochrone.spans", "isochrone.export"),
+    "opentelemetry": ("isochrone.client.trace", "isochrone.spans", "isochrone.metrics", "isochrone.export"),
     "aiohttp": ("isochrone_router.admin", "isochrone_router.recent_api", "isochrone_router.console"),
-    "prometheus_client": ("isochrone_router.admin",),
     "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),
     "tokenizers": (*BUILDS, "isochrone_llm.codec"),
     "safetensors": (*BUILDS, "isochrone_llm.folder"),

@@ -1,8 +1,10 @@
-"""Histograms and route statistics: plain numbers, read by whoever exports them."""
+"""Histograms, and the one list of what there is to count."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isochrone import telemetry
-from isochrone.telemetry import DURATION_BUCKETS_S, WINDOW_S, Histogram, Instrument, RouteStats
-from isochrone.v1 import budget_pb2
+from isochrone.telemetry import DURATION_BUCKETS_S, Histogram, Instrument
 
+ROOT = Path(__file__).parents[2]
 values = st.lists(st.floats(0, 20), min_size=1, max_size=200)
 
 
@@ -60,77 +62,36 @@ def test_histograms_add_up(one: list[float], other: list[float]) -> None:
     assert both.sum == pytest.approx(whole.sum)
 
 
-class Hand:
-    """A clock turned by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def answered(ms: float, *, missed: bool = False) -> budget_pb2.BudgetReport:
-    return budget_pb2.BudgetReport(total_us=int(ms * 1e3), missed=missed, attempts=1)
-
-
-def test_a_route_counts_what_it_met() -> None:
-    """Attainment is the fraction of all requests that were answered OK within their objective."""
-    stats = RouteStats(Hand())
-    for _ in range(7):
-        stats.add("OK", answered(5))
-    stats.add("OK", answered(50, missed=True))
-    stats.add("DEADLINE_EXCEEDED", answered(100, missed=True))
-    stats.add("RESOURCE_EXHAUSTED", None)
-    assert stats.requests == 10
-    assert stats.met == 7
-    assert stats.lately().attainment == pytest.approx(0.7)
-    assert stats.durations.total == 9
-    assert dict(stats.outcomes) == {"OK": 8, "DEADLINE_EXCEEDED": 1, "RESOURCE_EXHAUSTED": 1}
-
-
-def test_lately_forgets_in_two_steps() -> None:
-    """A burst is still seen one window later, and no longer two windows later."""
-    clock = Hand()
-    stats = RouteStats(clock)
-    for _ in range(60):
-        stats.add("OK", answered(5))
-    clock.now_s += WINDOW_S
-    seen = stats.lately()
-    assert seen.rate == pytest.approx(60 / WINDOW_S)
-    assert seen.p50_s == pytest.approx(0.005, rel=0.2)
-    clock.now_s += WINDOW_S
-    seen = stats.lately()
-    assert (seen.rate, seen.p50_s, seen.p99_s, seen.attainment) == (0.0, None, None, None)
-    assert stats.requests == 60
-
-
-def test_after_a_long_silence_nothing_old_is_lately() -> None:
-    """However long nobody asked."""
-    clock = Hand()
-    stats = RouteStats(clock)
-    stats.add("OK", answered(5))
-    clock.now_s += 100 * WINDOW_S
-    stats.add("OK", answered(40, missed=True))
-    seen = stats.lately()
-    assert seen.attainment == 0.0
-    assert seen.p50_s == pytest.approx(0.04, rel=0.3)
-    assert seen.rate == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("after_s", [5, 14.9, 15.1, 29, 44, 100])
-def test_the_rate_of_a_steady_load_is_its_rate(after_s: float) -> None:
-    """Whenever one looks: requests of the window over the time that it covers."""
-    clock = Hand()
-    stats = RouteStats(clock)
-    for _ in range(int(after_s * 10)):
-        clock.now_s += 0.1
-        stats.add("OK", answered(5))
-    assert stats.lately().rate == pytest.approx(10, rel=0.05)
+DECLARED = [value for value in vars(telemetry).values() if isinstance(value, Instrument)]
 
 
 def test_every_instrument_says_what_it_is() -> None:
-    """Names share a prefix, descriptions are there, and no two are the same."""
-    declared = [value for value in vars(telemetry).values() if isinstance(value, Instrument)]
-    assert len({instrument.name for instrument in declared}) == len(declared)
-    assert all(instrument.name.startswith("isochrone_") and instrument.description for instrument in declared)
+    """Names share a prefix, descriptions are there, and no two are the same, also as Prometheus has them."""
+    for names in ({one.name for one in DECLARED}, {one.prometheus_name for one in DECLARED}):
+        assert len(names) == len(DECLARED)
+        assert all(name.startswith("isochrone") for name in names)
+    assert all(one.description for one in DECLARED)
+
+
+@pytest.mark.parametrize(
+    ("instrument", "name"),
+    [
+        (telemetry.REQUESTS, "isochrone_requests_total"),
+        (telemetry.DURATION, "isochrone_request_duration_seconds"),
+        (telemetry.INFLIGHT_BYTES, "isochrone_inflight_bytes"),
+        (telemetry.FINISH, "isochrone_finish_ratio"),
+        (telemetry.ENGINE_KV, "isochrone_engine_kv_used_ratio"),
+        (telemetry.LANE_OPEN, "isochrone_lane_open"),
+    ],
+)
+def test_prometheus_names_are_what_a_collector_makes_of_them(instrument: Instrument, name: str) -> None:
+    """Units at the end, and `_total` for what only grows, once."""
+    assert instrument.prometheus_name == name
+
+
+def test_the_page_on_telemetry_lists_every_metric() -> None:
+    """With its type and its labels, and no others."""
+    page = (ROOT / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(isochrone_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
+    told = {(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in listed}
+    assert told == {(one.prometheus_name, str(one.kind), one.labels) for one in DECLARED}

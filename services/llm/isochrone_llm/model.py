@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from isochrone.deadline import Deadline
 from isochrone.errors import Cancelled, DeadlineExceeded, IsochroneError, Unavailable
-from isochrone.model import Part
+from isochrone.model import EngineState, Part
 from isochrone.v1.llm_pb2 import (
     FINISH_DEADLINE,
     FINISH_LENGTH,
@@ -77,6 +77,10 @@ class Writer:
         seqs = limits.max_seqs - len(running)
         held = sum(map(self.weigh, running))
         return min(seqs, (limits.kv_tokens - held) * len(running) // held) if held else seqs
+
+    def engine_state(self) -> EngineState:
+        stats = self._engine.stats()
+        return EngineState(stats.active, stats.waiting, stats.kv_used, self._engine.limits.kv_tokens)
 
     def load(self) -> None:
         """Brings the model into memory. Raises ConfigError where it can't be had, or not within the limits."""

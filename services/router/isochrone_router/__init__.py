@@ -5,6 +5,7 @@ planner    pure: where a request goes
 dispatch   owns requests until they are answered: lane, link, claim, answer, second attempt
 lane_gate  Redis, in or out, and jobs on their way to the lanes
 links      the links to all nodes, and which lanes are safe to use
+chronicle  is told of every request that is over: counts, learns, traces
 admin      health, readiness, metrics and status over HTTP
 tally      what the console wants to know of requests, besides what is counted anyway
 history    a quarter of an hour of it, in steps

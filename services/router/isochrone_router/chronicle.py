@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from isochrone.blame import Expectation
 from isochrone.deadline import Clock
-from isochrone.telemetry import RouteStats
 from isochrone.v1 import budget_pb2
 from isochrone_router.past import Past, Tell
+from isochrone_router.route_stats import RouteStats
 
 
 class Chronicle:
@@ -39,6 +39,6 @@ class Chronicle:
     def _count(self, past: Past) -> None:
         """A request by itself, a leg of a fan-out, or a fan-out without its legs."""
         report = past.report
-        self.stats[past.route].add(past.code, report)
+        self.stats[past.route].add(past)
         if past.code == "OK" and not report.missed and report.stage_us:
             self._expectations[past.route].learn(report)

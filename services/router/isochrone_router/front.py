@@ -105,7 +105,7 @@ class Front:
         objective_us = max((leg.objective_us for leg in legs), default=0)
         deadline_s = 0.0 if call.deadline_s is None else call.deadline_s - call.received_s
         late = [leg for leg in legs if leg.missed]
-        is_late = bool(late) if call.route == FAN_OUT_STREAM else total_us > objective_us
+        is_late = bool(late) if call.route == FAN_OUT_STREAM else total_us > objective_us > 0
         missed = what.error is not None or is_late
         return budget_pb2.BudgetReport(
             objective_us=objective_us,

@@ -23,6 +23,7 @@ from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, ser
 from isochrone.stream_edge import StreamEdge
 from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
+from isochrone_router import readings
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.chronicle import Chronicle
@@ -136,6 +137,23 @@ class Router:
         )
         self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
         self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
+        self._status = RouterStatus(
+            mesh=config.mesh,
+            name=self.name,
+            boot=self.boot,
+            started_s=clock(),
+            routes=config.routes,
+            servicer=self.servicer,
+            chronicle=self.chronicle,
+            flights=self.flights,
+            dispatcher=self.dispatcher,
+            gate=self.gate,
+            links=self.links,
+            sessions=self.sessions,
+            traces=self.traces,
+            export=export,
+            clock=clock,
+        )
         self._health = Health(config.routes)
         self._console: Console | None = None
         self._admin: Admin | None = None
@@ -147,34 +165,18 @@ class Router:
 
     async def start(self) -> None:
         """Joins and serves. Raises ConfigError where an address is taken or Redis refuses us."""
-        started_s = self._clock()
         await self.join()
         await self._serve()
-        status = RouterStatus(
-            mesh=self._config.mesh,
-            name=self.name,
-            boot=self.boot,
-            started_s=started_s,
-            routes=self._config.routes,
-            servicer=self.servicer,
-            chronicle=self.chronicle,
-            flights=self.flights,
-            dispatcher=self.dispatcher,
-            gate=self.gate,
-            links=self.links,
-            sessions=self.sessions,
-            clock=self._clock,
-        )
         recent = RecentApi(
             self.recent,
             Records(self.name, self._config.telemetry.jaeger),
             routes=self.chronicle.stats.keys(),
             clock=self._clock,
         )
-        self._console = Console(status, self.tally, processes=siblings_of(self._settings))
+        self._console = Console(self._status, self.tally, processes=siblings_of(self._settings))
         self._console.start()
         self._admin = Admin(
-            status,
+            self._status,
             is_ready=lambda: any(map(self._serves, self._config.routes)),
             more=[*recent.routes(), *self._console.routes()],
         )
@@ -187,7 +189,7 @@ class Router:
     async def join(self) -> None:
         """Connects to Redis and to the nodes, so that `servicer` can answer. Raises ConfigError."""
         if self._export is not None:
-            self._export.start()
+            self._export.start(lambda: readings.of_router(self._status))
         await self.gate.start()
         await self.links.start()
         for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):

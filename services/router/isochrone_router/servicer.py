@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
@@ -13,7 +14,15 @@ from google.rpc import code_pb2
 
 from isochrone.config import RouteConfig, RouterConfig
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Overloaded, Unavailable, UnknownRoute
+from isochrone.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidRequest,
+    IsochroneError,
+    Overloaded,
+    Unavailable,
+    UnknownRoute,
+)
 from isochrone.keys import Tier
 from isochrone.ledger import Ledger
 from isochrone.link.version import NEWEST
@@ -31,6 +40,8 @@ from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
 from isochrone_router.planner import Plan, plan
 from isochrone_router.weights import Weights
+
+log = logging.getLogger(__name__)
 
 
 class Sla(NamedTuple):
@@ -99,7 +110,7 @@ class Servicer:
         if not flight.is_over:
             flight.is_over = True
             self._dispatcher.finish(flight)
-            tell(flight.past(flight.ledger.report(self._clock()), code="CANCELLED"))
+            tell(flight.past(self._report(flight), code="CANCELLED"))
 
     def _end(self, done: Done, tell: Tell, flight: Flight) -> None:
         """It has been answered, or has failed."""
@@ -109,6 +120,11 @@ class Servicer:
             self._weights.learn(flight.call.route, size=len(flight.call.request), units=flight.ledger.units)
         else:
             error.budget = report
+            if isinstance(
+                error, Internal
+            ):  # its node, which has logged the rest, knows the trace only if it is sampled
+                trace = {"trace_id": flight.ledger.trace_id.hex()}
+                log.warning("incident %s: %s on %s", error.incident, flight.call.route, report.node, extra=trace)
         done(Ended(flight.payload, error, report))
         tell(flight.past(report, code="OK" if error is None else code_pb2.Code.Name(code_of(error))))
 

@@ -24,6 +24,7 @@ from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.incidents import incident
 from isochrone.rpc import Call, fail
 from isochrone.starting import Ended, Leave, Start
+from isochrone.tracing import trace_id_of
 from isochrone.v1 import router_pb2
 from isochrone_router.answer_stream import AnswerStream
 from isochrone_router.outgoing import Outgoing
@@ -180,7 +181,7 @@ class Session:
         except IsochroneError as error:
             self._answer(id, error=error)
         except Exception as error:
-            self._answer(id, error=incident(call.route, error))
+            self._answer(id, error=incident(call.route, error, trace_id=trace_id_of(call.traceparent)))
 
     def _cancel(self, id: int) -> None:
         request = self._under_way.pop(id, None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from isochrone.config import RouteConfig
 from isochrone.deadline import Clock
+from isochrone.export import Export
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
@@ -17,6 +18,7 @@ from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, Links
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions
+from isochrone_router.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class RouterStatus:
     gate: LaneGate
     links: Links
     sessions: Sessions
+    traces: Traces | None
+    export: Export | None
     clock: Clock
 
     def as_json(self) -> dict[str, Any]:

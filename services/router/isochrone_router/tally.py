@@ -1,4 +1,4 @@
-"""What the console wants to know of requests and RouteStats don't say: misses by blame, and forecasts against facts."""
+"""What the console wants to know of requests and RouteStats don't say: nodes' forecasts against what came."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ def _no_stages() -> list[int]:
 
 @dataclass(slots=True)
 class RouteTally:
-    """One route's, since the process started; lists by stage, in the order of STAGES."""
+    """One route's, since the process started."""
 
-    blamed: list[int] = field(default_factory=_no_stages)
-    """Misses."""
     beyond_us: list[int] = field(default_factory=_no_stages)
-    """Time of answers that stream, after the first chunk. The objective is not for that."""
+    """By stage, in the order of STAGES: time of answers that stream, after the first chunk. The objective is not for
+    that."""
 
 
 @dataclass(slots=True)
@@ -42,8 +41,7 @@ class Tally:
         self.nodes: dict[str, NodeTally] = {}
 
     def __repr__(self) -> str:
-        misses = sum(sum(route.blamed) for route in self.routes.values())
-        return f"<Tally of {misses} misses, {sum(node.jobs for node in self.nodes.values())} forecasts>"
+        return f"<Tally of {sum(node.jobs for node in self.nodes.values())} forecasts>"
 
     def __call__(self, past: Past) -> None:
         self._add(past)
@@ -59,13 +57,10 @@ class Tally:
             node.jobs += 1
             node.predicted_us += past.predicted_us
             node.actual_us += sum(report.stage_us[_ON_NODE])
-        if report.missed or report.first_us:
+        if report.first_us:
             route = self.routes.get(past.route)
             if route is None:
                 route = self.routes[past.route] = RouteTally()
-            if report.missed and report.blame:
-                route.blamed[report.blame - 1] += 1
-            if report.first_us:
-                spent = zip(report.stage_us, stages_to_objective(report), strict=True)
-                for stage, (whole_us, counts_us) in enumerate(spent):
-                    route.beyond_us[stage] += whole_us - counts_us
+            spent = zip(report.stage_us, stages_to_objective(report), strict=True)
+            for stage, (whole_us, counts_us) in enumerate(spent):
+                route.beyond_us[stage] += whole_us - counts_us

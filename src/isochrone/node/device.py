@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from isochrone.deadline import Clock
-from isochrone.errors import DeadlineExceeded
+from isochrone.errors import DeadlineExceeded, IsochroneError
 from isochrone.incidents import incident
 from isochrone.model import Model
 from isochrone.node.staging import Outcome, StagedJob
+from isochrone.tracing import trace_id_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Device:
                 raise ValueError(f"forward answered {len(outputs)} items for {len(jobs)}")
         except Exception as error:
             if len(jobs) == 1:
-                return [Outcome(jobs[0], error=incident(f"{model.variant}: forward raised", error))]
+                return [Outcome(jobs[0], error=_incident(f"{model.variant}: forward raised", error, jobs[0]))]
             log.warning("%s: forward of %d jobs raised %r; running its halves", model.variant, len(jobs), error)
             half = len(jobs) // 2
             halves = (jobs[:half], jobs[half:])
@@ -77,4 +78,8 @@ class Device:
         try:
             return Outcome(job, payload=model.encode(job.item, output))
         except Exception as error:
-            return Outcome(job, error=incident(f"{model.variant}: encode raised", error))
+            return Outcome(job, error=_incident(f"{model.variant}: encode raised", error, job))
+
+
+def _incident(what: str, error: Exception, job: StagedJob) -> IsochroneError:
+    return incident(what, error, trace_id=trace_id_of(job.traceparent))

@@ -19,6 +19,7 @@ from isochrone.node.credit import Credit
 from isochrone.node.link_caller import LinkCaller
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob
+from isochrone.tracing import trace_id_of
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -277,7 +278,7 @@ def _decoded(served: Served, staged: StagedJob, route: str, payload: bytes) -> I
     except IsochroneError as error:
         return error
     except Exception as error:
-        return incident(f"{model.variant}: decode raised", error)
+        return incident(f"{model.variant}: decode raised", error, trace_id=trace_id_of(staged.traceparent))
     if staged.units > model.max_units:
         return InvalidRequest.of(
             "request", f"has {staged.units} {model.unit}; at most {model.max_units} are taken at once"

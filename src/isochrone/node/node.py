@@ -6,11 +6,12 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
 
+from isochrone import node_metrics
 from isochrone.broker import Broker
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
@@ -33,6 +34,7 @@ from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
 from isochrone.stream_edge import StreamEdge
+from isochrone.telemetry import Family
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class Node:
     def join(self) -> None:
         """Announces itself, claims jobs and runs them."""
         if self._export is not None:
-            self._export.start()
+            self._export.start(self._families)
         if self._broker is not None:
             self._registry = self._broker.registry()
             self._membership = Membership(
@@ -237,6 +239,12 @@ class Node:
             backlog_units=sum(staging.units for staging in staged),
             lanes=[served.as_state() for served in self._served.values()],
         )
+
+    def _families(self) -> Iterator[Family]:
+        """What it tells a collector."""
+        assert self._export is not None
+        yield from node_metrics.families([(self.name, self.node_state())])
+        yield self._export.spans.family()
 
     def _warm_up(self, model: Model) -> BatchServed:
         served = BatchServed.warmed_up(model, device=self._device.name, filled=self._filled, clock=self._clock)

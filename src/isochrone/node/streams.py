@@ -14,11 +14,13 @@ from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, IsochroneError
 from isochrone.incidents import incident
 from isochrone.latency import LatencyModel
-from isochrone.model import StreamModel, lane_name
+from isochrone.model import HasEngine, StreamModel, lane_name
 from isochrone.node.claimer import Claimer
 from isochrone.node.credit import Credit
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, StagedJob, Staging
+from isochrone.tracing import trace_id_of
+from isochrone.v1 import link_pb2
 
 WARM_UP_UNITS = (16, 64)
 LAST_WORD_S = 0.01
@@ -82,6 +84,12 @@ class StreamServed(Served):
     @property
     def backlog(self) -> int:
         return len(self.staging) + len(self.running)
+
+    def as_state(self) -> link_pb2.LaneState:
+        state = super(StreamServed, self).as_state()
+        if isinstance(self.model, HasEngine):
+            state.engine.CopyFrom(link_pb2.EngineState(**self.model.engine_state()._asdict()))
+        return state
 
     def work_s(self, weight: int) -> float:
         """It begins at once where there is room for it, else as others end: in about their own time for each round."""
@@ -177,7 +185,7 @@ class StreamLoop:
         except IsochroneError as fault:
             error = fault
         except Exception as fault:
-            error = incident(f"{served.lane}: run raised", fault)
+            error = incident(f"{served.lane}: run raised", fault, trace_id=trace_id_of(job.traceparent))
         took_s = self._clock() - began_s
         if error is None:
             # A reader's pauses are not the model's.

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from isochrone.errors import InvalidRequest
-from isochrone.model import Part
+from isochrone.model import EngineState, Part
 from isochrone.testing.journal import Journal
 from isochrone.testing.v1 import toy_pb2
 
@@ -122,12 +122,17 @@ class RepeatModel:
     def __init__(self, *, step_ms: float = 1.0, slots: int = 8, journal: Journal | None = None) -> None:
         self.steps = 0
         """Made so far, of all requests."""
+        self._active = 0
         self._step_s = step_ms / 1e3
         self._slots = slots
         self._journal = journal
 
     def room(self, running: Sequence[toy_pb2.ToyMessage]) -> int:
         return self._slots - len(running)
+
+    def engine_state(self) -> EngineState:
+        """A request holds one slot, whatever it asks for."""
+        return EngineState(active=self._active, waiting=0, kv_used=self._active, kv_room=self._slots)
 
     def load(self) -> None:
         pass
@@ -151,12 +156,16 @@ class RepeatModel:
         if self._journal is not None:
             self._journal.note([item.body])
         answer = toy_pb2.ToyMessage(body=item.body).SerializeToString()
-        for step in range(1, self.weigh(item) + 1):
-            await asyncio.sleep(self._step_s)
-            if item.trouble == "raise" and step == self.weigh(item):
-                raise RuntimeError("a toy was told to raise")
-            self.steps += 1
-            yield Part(answer, units=step)
+        self._active += 1
+        try:
+            for step in range(1, self.weigh(item) + 1):
+                await asyncio.sleep(self._step_s)
+                if item.trouble == "raise" and step == self.weigh(item):
+                    raise RuntimeError("a toy was told to raise")
+                self.steps += 1
+                yield Part(answer, units=step)
+        finally:
+            self._active -= 1
 
     def example(self, units: int) -> toy_pb2.ToyMessage:
         return toy_pb2.ToyMessage(units=units)

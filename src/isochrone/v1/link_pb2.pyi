@@ -166,7 +166,7 @@ class NodeState(_message.Message):
     def __init__(self, claiming: _Optional[_Iterable[str]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., round_trip_us: _Optional[int] = ...) -> None: ...
 
 class LaneState(_message.Message):
-    __slots__ = ("lane", "latency", "jobs", "batches", "units", "mean_units", "mean_jobs")
+    __slots__ = ("lane", "latency", "jobs", "batches", "units", "mean_units", "mean_jobs", "engine")
     LANE_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +174,7 @@ class LaneState(_message.Message):
     UNITS_FIELD_NUMBER: _ClassVar[int]
     MEAN_UNITS_FIELD_NUMBER: _ClassVar[int]
     MEAN_JOBS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
     lane: str
     latency: Latency
     jobs: int
@@ -181,7 +182,20 @@ class LaneState(_message.Message):
     units: int
     mean_units: float
     mean_jobs: float
-    def __init__(self, lane: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., jobs: _Optional[int] = ..., batches: _Optional[int] = ..., units: _Optional[int] = ..., mean_units: _Optional[float] = ..., mean_jobs: _Optional[float] = ...) -> None: ...
+    engine: EngineState
+    def __init__(self, lane: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., jobs: _Optional[int] = ..., batches: _Optional[int] = ..., units: _Optional[int] = ..., mean_units: _Optional[float] = ..., mean_jobs: _Optional[float] = ..., engine: _Optional[_Union[EngineState, _Mapping]] = ...) -> None: ...
+
+class EngineState(_message.Message):
+    __slots__ = ("active", "waiting", "kv_used", "kv_room")
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    KV_USED_FIELD_NUMBER: _ClassVar[int]
+    KV_ROOM_FIELD_NUMBER: _ClassVar[int]
+    active: int
+    waiting: int
+    kv_used: int
+    kv_room: int
+    def __init__(self, active: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_used: _Optional[int] = ..., kv_room: _Optional[int] = ...) -> None: ...
 
 class Claim(_message.Message):
     __slots__ = ("jobs", "finish_in_us")

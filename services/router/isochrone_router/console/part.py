@@ -9,16 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from isochrone.link.node_link import NodeLink
-from isochrone.telemetry import RouteStats
+from isochrone.telemetry import DURATION_BUCKETS_S, STAGES
 from isochrone.v1 import link_pb2
 from isochrone_router.history import STEPS, History, LaneCount, NodeCount, Reading, RouteCount, Span, Step
 from isochrone_router.links import LaneView
+from isochrone_router.route_stats import RouteStats
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import NodeTally, RouteTally, Tally
 
 LOOK_S = 1.0
 FORMAT = 1
 """Of a part. Processes of one router are of one version, but for the moments in which it is replaced."""
+
+BUCKETS = len(DURATION_BUCKETS_S) + 1
+_REFUSED = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "INVALID_ARGUMENT")
+"""Mostly at once: how long these took says nothing of how long answers take. They are requests, and not met."""
 
 Part = dict[str, Any]
 
@@ -119,12 +124,17 @@ class OwnPart:
 
 def _count(stats: RouteStats, tally: RouteTally) -> RouteCount:
     """The one place where the console reads what is counted of requests."""
+    durations = [0] * BUCKETS
+    for _, code, end in stats.ends:
+        if code not in _REFUSED:
+            durations = [a + b for a, b in zip(durations, end.durations.counts, strict=True)]
+    misses = stats.misses
     return RouteCount(
         requests=stats.requests,
         met=stats.met,
-        durations=tuple(stats.durations.counts),
-        stage_us=tuple(spent - beyond for spent, beyond in zip(stats.stage_us, tally.beyond_us, strict=True)),
-        blamed=tuple(tally.blamed),
+        durations=tuple(durations),
+        stage_us=tuple(int(spent.sum * 1e6) - us for spent, us in zip(stats.stages, tally.beyond_us, strict=True)),
+        blamed=tuple(misses[stage] for stage in STAGES),
     )
 
 
@@ -160,10 +170,10 @@ def _brief(count: RouteCount) -> list[Any]:
     return [count.requests, count.met, [number for pair in enumerate(count.durations) if pair[1] for number in pair]]
 
 
-def route_count(said: list[Any], *, buckets: int) -> RouteCount:
+def route_count(said: list[Any]) -> RouteCount:
     """Of a route in a span of a part."""
     requests, met, sparse, stage_us, blamed = said
-    durations = [0] * buckets
+    durations = [0] * BUCKETS
     add_durations(sparse, to=durations)
     return RouteCount(requests, met, tuple(durations), tuple(stage_us), tuple(blamed))
 

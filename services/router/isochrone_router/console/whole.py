@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 from isochrone.config import RouteConfig
 from isochrone.methods import streams
 from isochrone.telemetry import DURATION_BUCKETS_S, STAGES, Histogram
-from isochrone_router.console.part import Part, add_durations, route_count
+from isochrone_router.console.part import BUCKETS, Part, add_durations, route_count
 from isochrone_router.history import LaneCount, NodeCount, RouteCount
 
-_BUCKETS = len(DURATION_BUCKETS_S) + 1
 _HEALTH = ("refused", "dialling", "silent", "draining", "linked", "spare")
 """Worst first: what the router as a whole says of a node that its processes see differently."""
-NOTHING = RouteCount(0, 0, (0,) * _BUCKETS, (0,) * len(STAGES), (0,) * len(STAGES))
+NOTHING = RouteCount(0, 0, (0,) * BUCKETS, (0,) * len(STAGES), (0,) * len(STAGES))
 _Count = TypeVar("_Count", RouteCount, NodeCount)
 
 
@@ -55,7 +54,7 @@ class Whole:
         columns: dict[str, list[Any]] = {"requests": [], "met": [], "p50_ms": [], "p95_ms": [], "p99_ms": []}
         for number in self.steps:
             requests = met = 0
-            durations = [0] * _BUCKETS
+            durations = [0] * BUCKETS
             for steps in self._steps:
                 said = steps[number]["routes"].get(name) if number in steps else None
                 if said is not None:
@@ -141,7 +140,7 @@ def _by(key: str, lists: Iterable[Iterable[Mapping[str, Any]]]) -> list[tuple[st
 
 
 def _route(routes: Mapping[str, list[Any]], name: str) -> RouteCount | None:
-    return route_count(routes[name], buckets=_BUCKETS) if name in routes else None
+    return route_count(routes[name]) if name in routes else None
 
 
 def _added(counts: Iterable[_Count | None]) -> _Count | None:
@@ -171,5 +170,5 @@ def _quantiles_ms(durations: Sequence[int]) -> tuple[float | None, ...]:
     if not any(durations):
         return (None, None, None)
     histogram = Histogram(DURATION_BUCKETS_S)
-    histogram.counts, histogram.total = list(durations), sum(durations)
+    histogram.counts = list(durations)
     return tuple(round((histogram.quantile(q) or 0.0) * 1e3, 3) for q in (0.5, 0.95, 0.99))
