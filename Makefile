@@ -15,10 +15,10 @@ ARGS ?=
 # The quick ones first; pytest takes each only once.
 TESTS ?= tests/unit tests
 
-.PHONY: help install demo test lint types protos bench clean distclean
+.PHONY: help install demo test lint types protos bench compose-check clean distclean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 install: $(STAMP) ## Make .venv with everything in it (PYTHON=python3.12 picks another Python)
 	@:
@@ -54,13 +54,16 @@ lint: $(STAMP) ## Check style, and that the generated stubs are those of protos/
 
 types: $(STAMP) ## Check the types
 	@$(BIN)/mypy
-	@$(BIN)/mypy bench examples/python
+	@$(BIN)/mypy bench deploy examples/python
 
 protos: $(STAMP) ## Generate the stubs in src/ from protos/
 	@$(call PROTOC,src)
 
 bench: $(STAMP) ## Measure it against its floors: a table, JSON and a plot in bench/results
 	@$(BIN)/python -m bench $(ARGS)
+
+compose-check: $(STAMP) ## Build the images and run deploy/compose.yaml, without an engine or a registry (root, Debian)
+	@$(BIN)/python -m deploy.check $(ARGS)
 
 clean: ## Remove built models, results and caches
 	@rm -rf .isochrone build dist bench/results .pytest_cache .mypy_cache .ruff_cache .hypothesis

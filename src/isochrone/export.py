@@ -6,9 +6,10 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Self
 
-from isochrone.config import MeshConfig
+from opentelemetry.sdk.resources import Resource
+
 from isochrone.errors import ConfigError
 from isochrone.otlp import Collector, MetricExporter, SpanExporter
 from isochrone.spans import Value, resource
@@ -31,6 +32,28 @@ class Export:
         self._metrics_every_s = metrics_every_s
         self._tasks: list[asyncio.Task[None]] = []
 
+    @classmethod
+    def of(cls, endpoint: str, *, service: str, name: str, mesh: str, device: str = "") -> Self:
+        """Of a process of that name. Raises ConfigError for an interval that is none.
+
+        The environment's OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME and OTEL_METRIC_EXPORT_INTERVAL (milliseconds) are
+        heeded.
+        """
+        own = {
+            "service.name": service,
+            "service.instance.id": name,
+            "host.name": socket.gethostname(),
+            "isochrone.mesh": mesh,
+        }
+        if device:
+            own["isochrone.device"] = device
+        found = Resource.create(own).attributes
+        return cls(
+            endpoint,
+            {key: value for key, value in found.items() if isinstance(value, Value)},
+            metrics_every_s=_metrics_every_s(),
+        )
+
     def __repr__(self) -> str:
         return f"<Export to {self._collector!r}, {self.spans!r}>"
 
@@ -50,32 +73,6 @@ class Export:
             leaving.append(self._metrics.close())
         await asyncio.gather(*leaving)
         await self._collector.close()
-
-
-def export_of(config: MeshConfig, *, service: str, name: str, **more: Value) -> Export | None:
-    """Where the configuration or the environment names a collector. Inside a running event loop.
-
-    The environment's OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME and OTEL_METRIC_EXPORT_INTERVAL (milliseconds) are
-    heeded. Raises ConfigError for an interval that is none.
-    """
-    endpoint = config.telemetry.endpoint()
-    if endpoint is None:
-        return None
-    from opentelemetry.sdk.resources import Resource  # a tenth of a second, for those who want it
-
-    own: dict[str, Any] = {
-        "service.name": service,
-        "service.instance.id": name,
-        "host.name": socket.gethostname(),
-        "isochrone.mesh": config.mesh,
-        **more,
-    }
-    found = Resource.create(own).attributes
-    return Export(
-        endpoint,
-        {key: value for key, value in found.items() if isinstance(value, Value)},
-        metrics_every_s=_metrics_every_s(),
-    )
 
 
 def _metrics_every_s() -> float:

@@ -17,12 +17,8 @@ class RedisBroker:
         self._keys = keys
 
     @classmethod
-    def of(cls, config: RedisConfig, *, mesh: str) -> RedisBroker | None:
-        """The one that the configuration names; None where it goes without. Raises ConfigError.
-
-        An embedded Redis has its URL in the environment; where nobody started one, there is none."""
-        if config.resolved_url() in ("none", "embedded"):
-            return None
+    def of(cls, config: RedisConfig, *, mesh: str) -> RedisBroker:
+        """The one that the configuration names. Raises ConfigError."""
         return cls(RedisAddress.of(config), Keys(mesh))
 
     def __repr__(self) -> str:

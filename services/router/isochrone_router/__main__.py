@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from isochrone.config import load_config
-from isochrone.export import export_of
 from isochrone.process import Ready, run_process, run_until_signalled
-from isochrone.redis_broker import RedisBroker
+from isochrone.surroundings import broker_of, export_of
 from isochrone_router.crew import Crew
 from isochrone_router.router import Router
 
@@ -30,7 +29,7 @@ def main() -> None:
             ready({"listen": crew.address, "admin": crew.admin_address})
             await run_until_signalled(crew, config.router.drain_s)
             return
-        broker = RedisBroker.of(config.redis, mesh=config.mesh)
+        broker = broker_of(config)
         index = arguments.process or 0
         name = config.router.process_name(index)
         router = Router(

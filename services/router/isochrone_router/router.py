@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -13,7 +14,6 @@ from isochrone.broker import Broker
 from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
-from isochrone.export import Export
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
@@ -40,12 +40,14 @@ from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.recent import Recent
 from isochrone_router.recent_api import RecentApi
 from isochrone_router.record import Records
-from isochrone_router.request_spans import RequestSpans
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import Tally
-from isochrone_router.traces import Traces
+
+if TYPE_CHECKING:
+    from isochrone.export import Export
+    from isochrone_router.traces import Traces
 
 log = logging.getLogger(__name__)
 
@@ -280,6 +282,9 @@ class Router:
 
 
 def _traces(export: Export, config: TelemetryConfig, clock: Clock) -> Traces:
+    from isochrone_router.request_spans import RequestSpans  # with what traces take, where somebody wants them
+    from isochrone_router.traces import Traces
+
     return Traces(
         RequestSpans(export.attributes), export=export.spans.add, misses_per_s=config.misses_per_s, clock=clock
     )

@@ -6,11 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isochrone.config import RouteConfig
 from isochrone.deadline import Clock
-from isochrone.export import Export
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
@@ -18,7 +17,10 @@ from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import LaneView, Links
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions
-from isochrone_router.traces import Traces
+
+if TYPE_CHECKING:
+    from isochrone.export import Export
+    from isochrone_router.traces import Traces
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from isochrone.batching import ClosedBy, Closing
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded
-from isochrone.node.batch_spans import BatchSpans
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import Outcome, Ran, ReplyTo, StagedJob
+from isochrone.tracing import SpanContext
 
+Trace = Callable[[Ran, Sequence[StagedJob]], SpanContext | None]
+"""Makes a span of a batch, where somebody wants it."""
 CLAIM_LEAD_S = 0.001
 """The next batch is claimed this long before the running one is expected to end."""
 
@@ -30,14 +32,14 @@ class NodeLoop:
         device: Device,
         filled: asyncio.Event,
         clock: Clock,
-        spans: BatchSpans | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._served = served
         self._claimer = claimer
         self._device = device
         self._filled = filled
         self._clock = clock
-        self._spans = spans
+        self._trace = trace
         self._leaving = False
         self.busy_until_s = 0.0
         """When the running batch is expected to end; in the past when the device is free."""
@@ -107,8 +109,8 @@ class NodeLoop:
             units=units,
             closed_by=closing.closed_by,
         )
-        if self._spans is not None:
-            ran = ran._replace(span=self._spans.of(ran, jobs))
+        if self._trace is not None:
+            ran = ran._replace(span=self._trace(ran, jobs))
         self._reply(ran, outcomes)
         if inline:
             await asyncio.sleep(0)  # let the others have their turn

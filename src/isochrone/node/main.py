@@ -9,12 +9,11 @@ from pathlib import Path
 
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
-from isochrone.export import export_of
 from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
 from isochrone.ports import nth
 from isochrone.process import Ready, run_process, run_until_signalled
-from isochrone.redis_broker import RedisBroker
+from isochrone.surroundings import broker_of, export_of
 
 MakeModels = Callable[[MeshConfig, NodeConfig], Sequence[Model | StreamModel]]
 """The service's part: its models, from the file and the node's own section. Raises ConfigError."""
@@ -50,9 +49,9 @@ def main(service: str, make_models: MakeModels) -> None:
             listen=listen,
             api=api,
             advertise=advertise,
-            broker=RedisBroker.of(config.redis, mesh=config.mesh),
+            broker=broker_of(config),
             service=named,
-            export=export_of(config, service=named, name=name, **{"isochrone.device": group.device}),
+            export=export_of(config, service=named, name=name, device=group.device),
         )
         await node.start()
         ready({"listen": node.address, "api": node.api_address})

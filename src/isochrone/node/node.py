@@ -7,7 +7,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -15,17 +15,15 @@ from isochrone import node_metrics
 from isochrone.broker import Broker
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
-from isochrone.export import Export
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
 from isochrone.methods import streams
 from isochrone.model import Model, StreamModel
-from isochrone.node.batch_spans import BatchSpans
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.intake import Intake
-from isochrone.node.loop import NodeLoop
+from isochrone.node.loop import NodeLoop, Trace
 from isochrone.node.membership import Membership
 from isochrone.node.own_api import OwnApi
 from isochrone.node.served import BatchServed, Served
@@ -36,6 +34,9 @@ from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, ser
 from isochrone.stream_edge import StreamEdge
 from isochrone.telemetry import Family
 from isochrone.v1 import link_pb2
+
+if TYPE_CHECKING:
+    from isochrone.export import Export
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +129,7 @@ class Node:
             device=self._device,
             filled=self._filled,
             clock=self._clock,
-            spans=BatchSpans(self._export.attributes, export=self._export.spans.add, clock=self._clock)
-            if self._export is not None
-            else None,
+            trace=None if self._export is None else _trace(self._export, self._clock),
         )
         self._stream_loop = StreamLoop(
             self._streams, claimer=self._claimer, filled=self._stream_filled, clock=self._clock
@@ -328,3 +327,9 @@ class Node:
     def _start_task(self, work: Any, name: str) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(work, name=name))
         return self._tasks[-1]
+
+
+def _trace(export: Export, clock: Clock) -> Trace:
+    from isochrone.node.batch_spans import BatchSpans  # with what traces take, where somebody wants them
+
+    return BatchSpans(export.attributes, export=export.spans.add, clock=clock).of
