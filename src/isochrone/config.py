@@ -91,8 +91,8 @@ class RouterConfig(_Section):
     name: Name = "router"
     listen: Address = "127.0.0.1:50051"
     admin: Address = "127.0.0.1:8080"
-    """HTTP: /healthz, /readyz, /metrics, /status, /misses, /traces/<id>. Of several processes each takes the next
-    port."""
+    """HTTP: the console at /, /healthz, /readyz, /metrics, /status, /misses, /traces/<id>. Of several processes each
+    takes the next port; the console of each shows all."""
     processes: int = Field(default=1, ge=1, le=64)
     nodes: tuple[Address, ...] = ()
     """Nodes to link besides those found in the registry: all there are, without Redis."""

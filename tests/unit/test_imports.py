@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "grpc_health": ("isochrone.rpc", "isochrone.healthcheck"),
     "grpc_reflection": ("isochrone.rpc", "isochrone.cli"),
     "opentelemetry": ("isochrone.client.trace", "isochrone.spans", "isochrone.metrics", "isochrone.export"),
-    "aiohttp": ("isochrone_router.admin", "isochrone_router.recent_api"),
+    "aiohttp": ("isochrone_router.admin", "isochrone_router.recent_api", "isochrone_router.console"),
     "torch": (*BUILDS, *(f"isochrone_llm.{name}" for name in TEXT_MODELS)),
     "tokenizers": (*BUILDS, "isochrone_llm.codec"),
     "safetensors": (*BUILDS, "isochrone_llm.folder"),

@@ -18,8 +18,8 @@ from isochrone import metrics, node_metrics
 from isochrone import telemetry as t
 from isochrone.config import MeshConfig
 from isochrone.errors import ConfigError, Overloaded, UnknownVariant
-from isochrone.export import export_of
 from isochrone.spans import resource
+from isochrone.surroundings import export_of
 from isochrone.telemetry import Family, Histogram, Instrument, Kind
 from isochrone.testing.mesh import LocalMesh
 from isochrone.testing.models import REPEAT, SLEEP, RepeatModel, SleepModel

@@ -7,4 +7,7 @@ lane_gate  Redis, in or out, and jobs on their way to the lanes
 links      the links to all nodes, and which lanes are safe to use
 chronicle  is told of every request that is over: counts, learns, traces
 admin      health, readiness, metrics and status over HTTP
+tally      what the console wants to know of requests, besides what is counted anyway
+history    a quarter of an hour of it, in steps
+console    a page on the admin port that shows how the whole router is doing
 """

@@ -27,12 +27,15 @@ from isochrone_router import readings
 from isochrone_router.admin import Admin
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.chronicle import Chronicle
+from isochrone_router.console.server import Console
+from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
+from isochrone_router.past import Tell
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
 from isochrone_router.recent import Recent
 from isochrone_router.recent_api import RecentApi
@@ -40,6 +43,7 @@ from isochrone_router.record import Records
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
+from isochrone_router.tally import Tally
 
 if TYPE_CHECKING:
     from isochrone.export import Export
@@ -117,11 +121,11 @@ class Router:
         self._export = export
         self.traces = None if export is None else _traces(export, config.telemetry, clock)
         self.recent = Recent(clock=clock)
-        self.chronicle = Chronicle(
-            (*config.routes, FAN_OUT, FAN_OUT_STREAM),
-            listeners=[self.recent, *([self.traces] if self.traces else [])],
-            clock=clock,
-        )
+        self.tally = Tally()
+        listeners: list[Tell] = [self.recent, self.tally]
+        if self.traces is not None:
+            listeners.append(self.traces)
+        self.chronicle = Chronicle((*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=listeners, clock=clock)
         self.servicer = Servicer(
             config.routes,
             settings,
@@ -153,6 +157,7 @@ class Router:
             clock=clock,
         )
         self._health = Health(config.routes)
+        self._console: Console | None = None
         self._admin: Admin | None = None
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -170,8 +175,12 @@ class Router:
             routes=self.chronicle.stats.keys(),
             clock=self._clock,
         )
+        self._console = Console(self._status, self.tally, processes=siblings_of(self._settings))
+        self._console.start()
         self._admin = Admin(
-            self._status, is_ready=lambda: any(map(self._serves, self._config.routes)), more=recent.routes()
+            self._status,
+            is_ready=lambda: any(map(self._serves, self._config.routes)),
+            more=[*recent.routes(), *self._console.routes()],
         )
         try:
             self.admin_address = await self._admin.start(self.admin_address)
@@ -219,6 +228,8 @@ class Router:
         self._pressure.close()
         if self._registry is not None:
             await self._registry.close()
+        if self._console is not None:
+            self._console.close()
         if self._admin is not None:
             await self._admin.close()
         if self.traces is not None:

@@ -1,0 +1,157 @@
+// Lanes and nodes.
+
+import { Spark } from "./chart.js";
+import { Table, el, put } from "./dom.js";
+import { age, count, line, ms, units } from "./format.js";
+
+export function lanesTable(table, state) {
+  const spark = (color, column) => ({
+    make: (cell) => cell.append(el("span", { class: "text" }), el("div", { class: "spark" })),
+    draw: (cell, lane) => {
+      const parent = cell.querySelector(".spark");
+      parent.drawn ??= new Spark(parent, color);
+      parent.drawn.show(state.steps.times, state.steps.of(lane.lane)[column], state.steps.span);
+    },
+  });
+  const backlog = spark("--queue", "depth");
+  const batches = spark("--compute", "batch_jobs");
+  return new Table(
+    table,
+    "Lanes: what waits, and in which batches it runs",
+    [
+      { label: "Lane", head: true, fill: (cell, lane) => put(cell, lane.lane) },
+      {
+        label: "Backlog",
+        make: backlog.make,
+        fill: (cell, lane) => {
+          put(
+            cell.firstChild,
+            ["b", "", count(lane.depth)],
+            ` ${lane.depth === 1 ? "job" : "jobs"}, ${ms(lane.backlog_ms)} of work`,
+          );
+          backlog.draw(cell, lane);
+        },
+      },
+      {
+        label: "Batch",
+        make: batches.make,
+        fill: (cell, lane) => {
+          const told = lane[state.span];
+          if (told.batch_jobs === null) put(cell.firstChild, "none run");
+          else
+            put(
+              cell.firstChild,
+              ["b", "", told.batch_jobs.toFixed(1)],
+              ` ${told.batch_jobs === 1 ? "job" : "jobs"}, ${units(told.batch_units, lane.unit)}`,
+            );
+          batches.draw(cell, lane);
+        },
+      },
+      { label: "Batches run", numeric: true, fill: (cell, lane) => put(cell, count(lane[state.span].batches)) },
+      {
+        label: "Way",
+        fill: (cell, lane) =>
+          put(cell, lane.modes.map((mode) => (mode === "lane" ? "through Redis" : "over the links")).join(" and ")),
+      },
+      {
+        label: "Nodes",
+        fill: (cell, lane) =>
+          put(cell, ...(lane.nodes.length ? [lane.nodes.join(", ")] : [["span", "sign below", "✕"], "none"])),
+      },
+    ],
+    (lane) => lane.lane,
+    { empty: "No lanes." },
+  );
+}
+
+const HEALTH = {
+  linked: ["✓", "met", "linked"],
+  spare: ["✓", "met", "a second address"],
+  draining: ["↓", "quiet", "leaving"],
+  silent: ["!", "below", "silent"],
+  dialling: ["✕", "below", "not reached"],
+  refused: ["✕", "below", "refuses us"],
+};
+
+function health(cell, node) {
+  const [sign, kind, said] = HEALTH[node.state] ?? ["?", "quiet", node.state];
+  const alike = node.states.filter((state) => state === node.state).length;
+  const some = alike < node.states.length ? `, to ${alike} of ${node.states.length} processes` : "";
+  put(cell, ["span", `sign ${kind}`, sign], `${said}${some}`);
+}
+
+function forecast(cell, node) {
+  const { predicted_ms: predicted, actual_ms: actual } = node.forecasts;
+  if (predicted === null) return put(cell, "–");
+  const ratio = predicted > 0 ? actual / predicted : null;
+  const off = ratio !== null && (ratio > 2 || ratio < 0.5);
+  const said = ratio === null ? "" : ratio >= 1 ? `${ratio.toFixed(1)} × as long` : `${ratio.toFixed(2)} of it`;
+  put(
+    cell,
+    ms(predicted),
+    ["span", "quiet", " → "],
+    ["b", "", ms(actual)],
+    ["span", off ? "aside over" : "aside", said],
+  );
+}
+
+export function nodesTable(table) {
+  return new Table(
+    table,
+    "Nodes: health, what they serve, and what their predictions are worth",
+    [
+      { label: "Node", head: true, fill: (cell, node) => put(cell, node.name) },
+      { label: "Health", fill: health },
+      { label: "Device", fill: (cell, node) => put(cell, node.device || "–") },
+      {
+        label: "Variants, and how long a batch takes",
+        fill: (cell, node) =>
+          put(
+            cell,
+            ...(node.lanes.length
+              ? node.lanes.flatMap((lane) => [
+                  ["b", "variant", lane.variant],
+                  ["span", "rule", line(lane)],
+                ])
+              : ["–"]),
+          ),
+      },
+      { label: "Predicted → actual", fill: forecast },
+      { label: "In hand", numeric: true, fill: (cell, node) => put(cell, count(node.inflight)) },
+      {
+        label: "Run",
+        numeric: true,
+        fill: (cell, node) => put(cell, `${count(node.lanes.reduce((sum, lane) => sum + lane.jobs, 0))} jobs`),
+      },
+      {
+        label: "Round trip",
+        numeric: true,
+        fill: (cell, node) => put(cell, node.rtt_us ? ms(node.rtt_us / 1000) : "–"),
+      },
+    ],
+    (node) => `${node.name}`,
+    { empty: "No node is known." },
+  );
+}
+
+const REDIS = { up: "Redis up", none: "without Redis" };
+
+/** One line for each process of the router, and for each that doesn't answer. */
+export function processes(list, told) {
+  const items = [
+    ...told.processes.map((process) => ({
+      name: process.name,
+      parts: [
+        ["b", "", process.name],
+        ` up ${age(process.uptime_s)}${process.draining ? ", leaving" : ""} · ${count(process.inflight)} under way · `,
+        REDIS[process.redis] ?? ["span", "over", `✕ Redis ${process.redis}`],
+      ],
+    })),
+    ...told.missing.map((missing) => ({
+      name: missing.name,
+      parts: [["span", "sign below", "✕"], ["b", "", missing.name], ` is missing here: ${missing.why}`],
+    })),
+  ];
+  while (list.children.length > items.length) list.lastChild.remove();
+  items.forEach((item, index) => put(list.children[index] ?? list.appendChild(el("li")), ...item.parts));
+}

@@ -1,0 +1,201 @@
+// One request that is over, in a dialog: each stage where it began, as long as it took; legs and attempts with it.
+
+import { el } from "./dom.js";
+import { clock, ms, shortRoute, words } from "./format.js";
+import { mark } from "./routes.js";
+
+const CLOSED_BY = {
+  all: "all that waited",
+  full: "no more fitted",
+  deadline: "one more would have made it late",
+  overload: "the most in time for the work",
+  late: "late already, but better than never",
+  split: "a part of one that failed",
+  stream: "beside each other",
+};
+
+export class RequestDialog {
+  constructor(dialog) {
+    this.dialog = dialog;
+    this.title = dialog.querySelector("h2");
+    this.body = dialog.querySelector("#waterfall");
+    dialog.querySelector("#close").addEventListener("click", () => dialog.close());
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // on what is behind it
+    dialog.addEventListener("close", () => this.#closed());
+  }
+
+  get isOpen() {
+    return this.dialog.open;
+  }
+
+  /** Shows records of one trace; focus goes back to `from` when it is closed, or to `instead` where that is gone. */
+  show(records, { from, instead }) {
+    this.from = from;
+    this.instead = instead;
+    this.told = null;
+    this.#fill(records);
+    if (!this.dialog.open) this.dialog.showModal();
+    this.title.focus();
+  }
+
+  /** More is known of it now. */
+  more(records) {
+    if (this.dialog.open) this.#fill(records);
+  }
+
+  #fill(records) {
+    const told = JSON.stringify(records);
+    if (told === this.told) return;
+    this.told = told;
+    const [first] = records;
+    this.title.textContent = `${shortRoute(first.route)}: ${verdict(first)}`;
+    this.body.replaceChildren(...records.flatMap((record, index) => requestNodes(record, index > 0)));
+  }
+
+  #closed() {
+    (this.from?.isConnected ? this.from : this.instead)?.focus();
+  }
+}
+
+/** What became of it, in few words: "missed, 21.3 ms of 15.0 ms". */
+export function verdict(record) {
+  const took = record.first_ms ?? record.total_ms;
+  const what = {
+    met: "in time",
+    missed: "missed",
+    failed: `failed, ${record.reason || record.code}`,
+    cancelled: "left by its caller",
+  };
+  const until = record.first_ms == null ? "" : " to the first chunk";
+  return `${what[record.verdict] ?? record.verdict}, ${ms(took)}${until} of ${ms(record.objective_ms)}`;
+}
+
+function requestNodes(record, isAnother) {
+  const scale = Math.max(record.objective_ms, record.total_ms) || 1;
+  const nodes = [];
+  if (isAnother) nodes.push(el("h3", {}, `In the same trace: ${shortRoute(record.route)}, ${verdict(record)}`));
+  nodes.push(facts(record));
+  if (record.stages.length) nodes.push(stagesTable(record, { scale, startsMs: 0, objectiveMs: record.objective_ms }));
+  if (record.tries.length) nodes.push(tries(record));
+  if (record.legs.length) nodes.push(...legs(record, scale));
+  return nodes;
+}
+
+/** Pairs of what and how it was. */
+function facts(record) {
+  const list = el("dl", { class: "facts" });
+  const add = (term, ...what) => list.append(el("div", {}, el("dt", {}, term), el("dd", {}, ...what)));
+  if (record.blame) add("To blame", el("b", {}, words(record.blame)));
+  if (record.code !== "OK") add("Ended with", [...new Set([record.code, record.reason].filter(Boolean))].join(", "));
+  add("Arrived", `${clock(new Date(record.at))} at ${record.router}`);
+  if (record.first_ms != null) add("In all", `${ms(record.total_ms)}, ${record.chunks} chunks`);
+  add("Deadline", ms(record.deadline_ms));
+  if (record.lane) add("Lane", `${record.lane}, ${record.tier}${record.direct ? ", sent over the link" : ""}`);
+  if (record.node) add("Node", record.node);
+  if (record.batch) {
+    const { jobs, units, closed_by: why } = record.batch;
+    add(
+      "Batch",
+      jobs === 1 ? `1 job, ${units} units; ` : `${jobs} jobs, ${units} units, ${record.units} of them its own; `,
+      CLOSED_BY[why] ?? words(why),
+    );
+  }
+  if (record.attempts > 1) add("Attempts", `${record.attempts}`);
+  if (record.leg) return list; // its trace is that of the whole
+  const trace = [el("code", {}, record.trace_id)];
+  if (record.jaeger)
+    trace.push(" ", el("a", { href: record.jaeger, rel: "noreferrer", target: "_blank" }, "open in Jaeger"));
+  add("Trace", ...trace);
+  return list;
+}
+
+function stagesTable(record, { scale, startsMs, objectiveMs }) {
+  let at = startsMs;
+  const rows = record.stages.map(([stage, took]) => {
+    const bar = el("span", { class: `segment ${stage}` });
+    bar.style.marginInlineStart = `${((at / scale) * 100).toFixed(2)}%`;
+    bar.style.width = `${((took / scale) * 100).toFixed(2)}%`;
+    bar.hidden = took <= 0;
+    at += took;
+    const track = el("div", { class: "track", "aria-hidden": "true" }, bar);
+    if (objectiveMs !== null && objectiveMs < scale) mark(track, objectiveMs / scale);
+    const blamed = stage === record.blame;
+    return el(
+      "tr",
+      { class: blamed ? "blamed" : "" },
+      el("th", { scope: "row" }, words(stage), ...(blamed ? [" ", el("span", { class: "tag" }, "to blame")] : [])),
+      el("td", {}, track),
+      el("td", { class: "n" }, ms(took)),
+      el("td", { class: "n share" }, `${record.total_ms ? Math.round((took / record.total_ms) * 100) : 0} %`),
+    );
+  });
+  const end = howItEnded(record);
+  return el(
+    "table",
+    { class: "waterfall" },
+    el("caption", { class: "hidden" }, `Stages of ${shortRoute(record.route)}`),
+    el(
+      "thead",
+      { class: "hidden" },
+      el("tr", {}, ...["Stage", "When", "Time", "Share"].map((head) => el("th", { scope: "col" }, head))),
+    ),
+    el("tbody", {}, ...rows),
+    el("tfoot", {}, el("tr", {}, el("td", { colSpan: 4 }, end))),
+  );
+}
+
+function howItEnded(record) {
+  const spare = record.objective_ms - (record.first_ms ?? record.total_ms);
+  if (record.verdict === "failed") return `It failed after ${ms(record.total_ms)}.`;
+  if (record.verdict === "cancelled") return `Its caller left after ${ms(record.total_ms)}.`;
+  const what = record.first_ms == null ? "" : ", which is for the first chunk";
+  return spare >= 0
+    ? `${ms(spare)} to spare${what}`
+    : `${ms(-spare)} over the objective of ${ms(record.objective_ms)}${what}`;
+}
+
+function tries(record) {
+  const items = record.tries.map((one) => el("li", {}, `${one.node || "in the lane"}, ${ms(one.ms)}: ${one.why}`));
+  return el("div", {}, el("h3", {}, "Given up before"), el("ol", { class: "tries" }, ...items));
+}
+
+/** All legs on one scale, and each with its own stages below. */
+function legs(record, scale) {
+  const rows = record.legs.map((leg) => {
+    const bar = el("span", { class: `segment leg ${leg.verdict}` });
+    bar.style.marginInlineStart = `${((leg.starts_ms / scale) * 100).toFixed(2)}%`;
+    bar.style.width = `${((leg.total_ms / scale) * 100).toFixed(2)}%`;
+    const track = el("div", { class: "track", "aria-hidden": "true" }, bar);
+    if (record.objective_ms < scale) mark(track, record.objective_ms / scale);
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, leg.leg || shortRoute(leg.route)),
+      el("td", {}, track),
+      el("td", { class: "n" }, ms(leg.total_ms)),
+      el("td", { class: "n share" }, leg.verdict),
+    );
+  });
+  return [
+    el("h3", {}, "Legs"),
+    el(
+      "table",
+      { class: "waterfall" },
+      el("caption", { class: "hidden" }, "Legs of the fan-out"),
+      el(
+        "thead",
+        { class: "hidden" },
+        el("tr", {}, ...["Leg", "When", "Time", "Verdict"].map((head) => el("th", { scope: "col" }, head))),
+      ),
+      el("tbody", {}, ...rows),
+    ),
+    ...record.legs.map((leg) =>
+      el(
+        "details",
+        { class: "leg", open: leg.verdict !== "met" },
+        el("summary", {}, `${leg.leg || "leg"}: ${shortRoute(leg.route)}, ${verdict(leg)}`),
+        ...requestNodes(leg, false),
+      ),
+    ),
+  ];
+}
