@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import echo, fanout, flood, llm, photos, rank1, rank64, session, telling, twonodes
+from bench.cases import collector, echo, fanout, flood, llm, photos, rank1, rank64, session, telling, twonodes
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -16,5 +16,6 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "llm": llm.run,
     "photos": photos.run,
     "telling": telling.run,
+    "collector": collector.run,
     "twonodes": twonodes.run,
 }

@@ -109,6 +109,7 @@ class RequestSpans:
         links = []
         if stage == _QUEUE:
             told["messaging.destination.name"] = report.lane
+            told["messaging.system"] = None if report.direct else "redis"
             told["isochrone.direct"] = report.direct
             told["isochrone.predicted_ms"] = past.predicted_us / 1e3 if past.predicted_us else None
         elif stage == _COMPUTE and report.HasField("batch"):
