@@ -186,7 +186,7 @@ async def test_of_a_storm_of_misses_the_worst_are_traced(mesh: StartMesh, receiv
 async def test_a_second_attempt_shows_both(mesh: StartMesh, receiver: Receiver, redis: RedisServer) -> None:
     """A node dies with a request: the trace has the attempt that was given up, why, and the one that answered."""
     running = await mesh(
-        redis=redis, nodes=2, options={"sleep_ms": 400, "batch_jobs": 1}, instead=telling(receiver, sample=0)
+        redis=redis, nodes=2, options={"sleep_ms": 150, "batch_jobs": 1}, instead=telling(receiver, sample=0)
     )
     await running.until(goes_through_redis)
     async with Load(running.client(), callers=2) as load:
@@ -223,11 +223,11 @@ async def test_a_refusal_is_told_too(mesh: StartMesh, receiver: Receiver) -> Non
     assert told["isochrone.verdict"] == "failed"
 
 
-@pytest.mark.parametrize("how", ["away", "silent", "gone", "never there"])
+@pytest.mark.parametrize("how", ["away", "silent", "gone"])
 async def test_a_collector_that_takes_nothing_costs_no_request(mesh: StartMesh, receiver: Receiver, how: str) -> None:
-    """Never there, dead, or silent in the middle: all are answered, and what waits for it is bounded."""
+    """Not there yet, dead, or silent in the middle: all are answered, and what waits for it is bounded."""
     endpoint = receiver.endpoint
-    if how in ("away", "never there"):
+    if how == "away":
         await receiver.close()
     running = await mesh(nodes=1, options={"sleep_ms": 0}, instead=telling(receiver))
     process = psutil.Process(running.router.pid)
