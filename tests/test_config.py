@@ -132,7 +132,7 @@ LIKE = "should look like"
         (
             "mesh: shop",
             "mehs: shop",
-            "1: mehs: no such key; known here: log, mesh, models, nodes, redis, router, routes",
+            "1: mehs: no such key; known here: devices, log, mesh, models, nodes, redis, router, routes",
         ),
         ("  url:", "  uri:", "3: redis.uri: no such key; known here: ca_file, password_env, stall_ms, url, username"),
         (
@@ -146,7 +146,7 @@ LIKE = "should look like"
             "    objective: 15",
             "7: routes.isochrone.v1.Recsys/Rank.objective_ms: is required\n"
             "mesh.yaml:8: routes.isochrone.v1.Recsys/Rank.objective: no such key; "
-            "known here: deadline_ms, lanes, objective_ms, target",
+            "known here: deadline_ms, lanes, objective_ms, smaller, target",
         ),
         # names and addresses
         ("mesh: shop", "mesh: My Shop", f"1: mesh: {LIKE} 'recsys-a' (it is 'My Shop')"),
@@ -209,7 +209,7 @@ routes = st.builds(
     lambda a, b, lanes: {"objective_ms": min(a, b), "deadline_ms": max(a, b), "lanes": lanes},
     times_ms,
     times_ms,
-    st.lists(st.from_regex(r"[a-z0-9.]{1,9}@(cpu|cuda)", fullmatch=True), min_size=1, max_size=3),
+    st.lists(st.from_regex(r"[a-z0-9.]{1,9}@(cpu|cuda)", fullmatch=True), min_size=1, max_size=3, unique=True),
 )
 route_names = st.from_regex(r"[a-z]{1,5}\.[A-Z]{1,5}/[A-Z]{1,5}", fullmatch=True)
 meshes = st.fixed_dictionaries(

@@ -1,6 +1,7 @@
 """What can go wrong in the mesh, sorted by who must act.
 
     the caller mends its request      InvalidRequest, UnknownRoute, UnknownVariant
+    the caller says who it is         Unauthenticated, PermissionDenied
     the caller waits and asks again   Overloaded (says when), Unavailable
     nobody: time is up                DeadlineExceeded, Cancelled
     the operator looks at the log     Internal (by its incident id), ConfigError (at start-up)
@@ -18,7 +19,8 @@ from typing import Any, ClassVar
 REASONS = frozenset(
     {
         *("INVALID_REQUEST", "UNKNOWN_ROUTE", "UNKNOWN_VARIANT", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL"),
-        *("QUEUE_FULL", "INFLIGHT_FULL", "BYTES_FULL"),
+        *("QUEUE_FULL", "INFLIGHT_FULL", "BYTES_FULL", "OVERLOAD", "INFEASIBLE_DEADLINE", "QUOTA"),
+        *("NO_CREDENTIALS", "MALFORMED_TOKEN", "UNKNOWN_CALLER", "REVOKED", "TIER_DENIED"),
         *("NO_NODE", "NODE_LOST", "STREAM_BROKEN", "CONNECTION_LOST", "DRAINING", "NOTHING_TO_TAKE"),
         *("ENVELOPE_VERSION", "UNKNOWN_LANE"),
     }
@@ -90,8 +92,20 @@ class Cancelled(IsochroneError):
     reason = "CANCELLED"
 
 
+class Unauthenticated(IsochroneError):
+    """The caller hasn't shown who it is, or nobody here knows it."""
+
+    reason = "NO_CREDENTIALS"
+
+
+class PermissionDenied(IsochroneError):
+    """The caller is known, and may not do this."""
+
+    reason = "TIER_DENIED"
+
+
 class Overloaded(IsochroneError):
-    """A cap is reached and the request was refused before it cost anything."""
+    """A cap or quota is reached, or no answer would come in time: the request was refused before it cost anything."""
 
     reason = "QUEUE_FULL"
     may_retry = True

@@ -8,6 +8,7 @@ memory.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,19 @@ class RouterRecord(BaseModel):
     """Lanes it pushes jobs to, or may at any moment."""
 
 
+class LaneRecord(BaseModel):
+    """How long a node's batches of one lane take: t(units) = base + per_unit · units."""
+
+    model_config = ConfigDict(frozen=True)
+
+    base_us: float
+    per_unit_us: float
+    spread: float
+    """Mean absolute error lately, as a fraction of what was predicted."""
+    batch_units: int
+    """The most units of one batch."""
+
+
 class NodeRecord(BaseModel):
     """A node, as it announces itself."""
 
@@ -38,6 +52,8 @@ class NodeRecord(BaseModel):
     """Lanes it serves."""
     claims: tuple[str, ...]
     """Those of them it claims jobs from now."""
+    latency: Mapping[str, LaneRecord] = {}
+    """Of each lane, as it is now."""
 
 
 @dataclass(frozen=True, slots=True)

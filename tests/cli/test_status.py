@@ -43,7 +43,7 @@ STATUS: dict[str, Any] = {
             "state": "silent",
             "rtt_us": 180,
             "inflight": 3,
-            "latency": {"ranker.fp32@cpu": {"base_us": 120, "per_unit_us": 7.9, "spread_us": 40}},
+            "latency": {"ranker.fp32@cpu": {"base_us": 120, "per_unit_us": 7.9, "spread": 0.2}},
             "batches": 100,
             "jobs": 250,
         }
@@ -113,7 +113,7 @@ def test_once_prints_routes_lanes_and_nodes(admin: Admin, capsys: pytest.Capture
         "isochrone.v1.Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15.0 ms 321/s 12,345 20 5 RESOURCE_EXHAUSTED"
     )
     assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 2.5 250.0 2 over the links"
-    assert rows["recsys-0"] == ("recsys-0 silent cpu 100 250 3 180 µs ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 40 µs")
+    assert rows["recsys-0"] == ("recsys-0 silent cpu 100 250 3 180 µs ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 20 %")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def part(*, met: int, missed: int, steps: int = 12) -> dict[str, Any]:
             "lanes": {"ranker.fp32@cpu": [4 * met * times, met * times, 400 * met * times]},
         }
 
-    latency = {"base_us": 120.0, "per_unit_us": 7.9, "spread_us": 40.0, "batches": 10, "jobs": 40}
+    latency = {"base_us": 120.0, "per_unit_us": 7.9, "spread": 0.2, "batches": 10, "jobs": 40}
     variant = {"lane": "ranker.fp32@cpu", "variant": "ranker.fp32", "unit": "rows", **latency}
     return {
         "process": {

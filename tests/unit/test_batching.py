@@ -37,10 +37,10 @@ jobs = st.builds(
 )
 waitings = st.lists(jobs, max_size=24)
 latencies = st.builds(
-    lambda base_us, unit_us, spread_us: Latency(base_us / 1e6, unit_us / 1e6, spread_us / 1e6),
+    lambda base_us, unit_us, spread: Latency(base_us / 1e6, unit_us / 1e6, spread),
     st.integers(0, 20_000),
     st.integers(0, 2_000),
-    st.integers(0, 5_000),
+    st.floats(0, 1.0),
 )
 limits = st.builds(Limits, units=st.integers(1, 200), jobs=st.integers(1, 16))
 

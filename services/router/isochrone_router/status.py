@@ -119,7 +119,7 @@ class RouterStatus:
                     lane.lane: {
                         "base_us": round(lane.latency.base_us, 1),
                         "per_unit_us": round(lane.latency.per_unit_us, 3),
-                        "spread_us": round(lane.latency.spread_us, 1),
+                        "spread": round(lane.latency.spread, 3),
                     }
                     for lane in link.report.lanes
                 },

@@ -93,11 +93,11 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
 
 
 def _latency(fit: Mapping[str, Any]) -> str:
-    """ "0.12 ms + 7.9 µs a unit ± 40 µs"."""
-    base, unit, spread = (fit.get(key) for key in ("base_us", "per_unit_us", "spread_us"))
+    """ "0.12 ms + 7.9 µs a unit ± 20 %"."""
+    base, unit, spread = (fit.get(key) for key in ("base_us", "per_unit_us", "spread"))
     text = f"{base / 1e3:.2f} ms" if _is_number(base) else "?"
     text += f" + {unit:.1f} µs a unit" if _is_number(unit) else ""
-    return text + (f" ± {spread:.0f} µs" if _is_number(spread) else "")
+    return text + (f" ± {spread * 100:.0f} %" if _is_number(spread) else "")
 
 
 def _table(*columns: str) -> Table:

@@ -156,9 +156,7 @@ class BatchServed(Served):
 
 
 def as_proto(latency: Latency) -> link_pb2.Latency:
-    return link_pb2.Latency(
-        base_us=latency.base_s * 1e6, per_unit_us=latency.per_unit_s * 1e6, spread_us=latency.spread_s * 1e6
-    )
+    return link_pb2.Latency(base_us=latency.base_s * 1e6, per_unit_us=latency.per_unit_s * 1e6, spread=latency.spread)
 
 
 def _sizes(model: Model) -> list[int]:

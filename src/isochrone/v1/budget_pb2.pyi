@@ -25,7 +25,7 @@ STAGE_LINK: Stage
 STAGE_ANSWER: Stage
 
 class BudgetReport(_message.Message):
-    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units", "first_us", "chunks", "blame", "tier", "trace_id")
+    __slots__ = ("objective_us", "deadline_us", "total_us", "missed", "stage_us", "lane", "node", "attempts", "direct", "batch", "units", "first_us", "chunks", "blame", "tier", "trace_id", "decision", "fallback", "caller", "won")
     OBJECTIVE_US_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
@@ -42,6 +42,10 @@ class BudgetReport(_message.Message):
     BLAME_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    WON_FIELD_NUMBER: _ClassVar[int]
     objective_us: int
     deadline_us: int
     total_us: int
@@ -58,7 +62,39 @@ class BudgetReport(_message.Message):
     blame: Stage
     tier: str
     trace_id: bytes
-    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ..., blame: _Optional[_Union[Stage, str]] = ..., tier: _Optional[str] = ..., trace_id: _Optional[bytes] = ...) -> None: ...
+    decision: Decision
+    fallback: Fallback
+    caller: str
+    won: int
+    def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ..., blame: _Optional[_Union[Stage, str]] = ..., tier: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., fallback: _Optional[_Union[Fallback, _Mapping]] = ..., caller: _Optional[str] = ..., won: _Optional[int] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("why", "expected_us", "quantile_us", "cost", "device", "joules")
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_US_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_US_FIELD_NUMBER: _ClassVar[int]
+    COST_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    JOULES_FIELD_NUMBER: _ClassVar[int]
+    why: str
+    expected_us: int
+    quantile_us: int
+    cost: float
+    device: str
+    joules: float
+    def __init__(self, why: _Optional[str] = ..., expected_us: _Optional[int] = ..., quantile_us: _Optional[int] = ..., cost: _Optional[float] = ..., device: _Optional[str] = ..., joules: _Optional[float] = ...) -> None: ...
+
+class Fallback(_message.Message):
+    __slots__ = ("source", "route", "age_ms", "reason")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    route: str
+    age_ms: int
+    reason: str
+    def __init__(self, source: _Optional[str] = ..., route: _Optional[str] = ..., age_ms: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class BatchInfo(_message.Message):
     __slots__ = ("jobs", "units", "closed_by", "trace_id", "span_id")

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("version", "router", "id", "epoch", "attempt", "route", "objective_us", "deadline_us", "weight", "payload", "ticket_bytes", "lane", "credits", "traceparent", "tracestate")
+    __slots__ = ("version", "router", "id", "epoch", "attempt", "route", "objective_us", "deadline_us", "weight", "payload", "ticket_bytes", "lane", "credits", "traceparent", "tracestate", "tier")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROUTER_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Job(_message.Message):
     CREDITS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TRACESTATE_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
     version: int
     router: int
     id: int
@@ -39,7 +40,8 @@ class Job(_message.Message):
     credits: int
     traceparent: str
     tracestate: str
-    def __init__(self, version: _Optional[int] = ..., router: _Optional[int] = ..., id: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., route: _Optional[str] = ..., objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., weight: _Optional[int] = ..., payload: _Optional[bytes] = ..., ticket_bytes: _Optional[int] = ..., lane: _Optional[str] = ..., credits: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
+    tier: str
+    def __init__(self, version: _Optional[int] = ..., router: _Optional[int] = ..., id: _Optional[int] = ..., epoch: _Optional[int] = ..., attempt: _Optional[int] = ..., route: _Optional[str] = ..., objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., weight: _Optional[int] = ..., payload: _Optional[bytes] = ..., ticket_bytes: _Optional[int] = ..., lane: _Optional[str] = ..., credits: _Optional[int] = ..., traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., tier: _Optional[str] = ...) -> None: ...
 
 class RouterFrames(_message.Message):
     __slots__ = ("hello", "submits", "cancels", "payloads", "pong", "epoch", "drain", "credits")
@@ -142,31 +144,33 @@ class Variant(_message.Message):
     def __init__(self, lane: _Optional[str] = ..., variant: _Optional[str] = ..., routes: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., max_units: _Optional[int] = ..., batch_units: _Optional[int] = ..., batch_jobs: _Optional[int] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ...) -> None: ...
 
 class Latency(_message.Message):
-    __slots__ = ("base_us", "per_unit_us", "spread_us")
+    __slots__ = ("base_us", "per_unit_us", "spread")
     BASE_US_FIELD_NUMBER: _ClassVar[int]
     PER_UNIT_US_FIELD_NUMBER: _ClassVar[int]
-    SPREAD_US_FIELD_NUMBER: _ClassVar[int]
+    SPREAD_FIELD_NUMBER: _ClassVar[int]
     base_us: float
     per_unit_us: float
-    spread_us: float
-    def __init__(self, base_us: _Optional[float] = ..., per_unit_us: _Optional[float] = ..., spread_us: _Optional[float] = ...) -> None: ...
+    spread: float
+    def __init__(self, base_us: _Optional[float] = ..., per_unit_us: _Optional[float] = ..., spread: _Optional[float] = ...) -> None: ...
 
 class NodeState(_message.Message):
-    __slots__ = ("claiming", "backlog_jobs", "backlog_units", "lanes", "round_trip_us")
+    __slots__ = ("claiming", "backlog_jobs", "backlog_units", "lanes", "round_trip_us", "busy_us")
     CLAIMING_FIELD_NUMBER: _ClassVar[int]
     BACKLOG_JOBS_FIELD_NUMBER: _ClassVar[int]
     BACKLOG_UNITS_FIELD_NUMBER: _ClassVar[int]
     LANES_FIELD_NUMBER: _ClassVar[int]
     ROUND_TRIP_US_FIELD_NUMBER: _ClassVar[int]
+    BUSY_US_FIELD_NUMBER: _ClassVar[int]
     claiming: _containers.RepeatedScalarFieldContainer[str]
     backlog_jobs: int
     backlog_units: int
     lanes: _containers.RepeatedCompositeFieldContainer[LaneState]
     round_trip_us: int
-    def __init__(self, claiming: _Optional[_Iterable[str]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., round_trip_us: _Optional[int] = ...) -> None: ...
+    busy_us: int
+    def __init__(self, claiming: _Optional[_Iterable[str]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., lanes: _Optional[_Iterable[_Union[LaneState, _Mapping]]] = ..., round_trip_us: _Optional[int] = ..., busy_us: _Optional[int] = ...) -> None: ...
 
 class LaneState(_message.Message):
-    __slots__ = ("lane", "latency", "jobs", "batches", "units", "mean_units", "mean_jobs", "engine")
+    __slots__ = ("lane", "latency", "jobs", "batches", "units", "mean_units", "mean_jobs", "engine", "backlog_jobs", "backlog_units", "stands_back", "dropped", "compute_s", "wasted_s")
     LANE_FIELD_NUMBER: _ClassVar[int]
     LATENCY_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +179,12 @@ class LaneState(_message.Message):
     MEAN_UNITS_FIELD_NUMBER: _ClassVar[int]
     MEAN_JOBS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_JOBS_FIELD_NUMBER: _ClassVar[int]
+    BACKLOG_UNITS_FIELD_NUMBER: _ClassVar[int]
+    STANDS_BACK_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_S_FIELD_NUMBER: _ClassVar[int]
+    WASTED_S_FIELD_NUMBER: _ClassVar[int]
     lane: str
     latency: Latency
     jobs: int
@@ -183,7 +193,13 @@ class LaneState(_message.Message):
     mean_units: float
     mean_jobs: float
     engine: EngineState
-    def __init__(self, lane: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., jobs: _Optional[int] = ..., batches: _Optional[int] = ..., units: _Optional[int] = ..., mean_units: _Optional[float] = ..., mean_jobs: _Optional[float] = ..., engine: _Optional[_Union[EngineState, _Mapping]] = ...) -> None: ...
+    backlog_jobs: int
+    backlog_units: int
+    stands_back: bool
+    dropped: int
+    compute_s: float
+    wasted_s: float
+    def __init__(self, lane: _Optional[str] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., jobs: _Optional[int] = ..., batches: _Optional[int] = ..., units: _Optional[int] = ..., mean_units: _Optional[float] = ..., mean_jobs: _Optional[float] = ..., engine: _Optional[_Union[EngineState, _Mapping]] = ..., backlog_jobs: _Optional[int] = ..., backlog_units: _Optional[int] = ..., stands_back: _Optional[bool] = ..., dropped: _Optional[int] = ..., compute_s: _Optional[float] = ..., wasted_s: _Optional[float] = ...) -> None: ...
 
 class EngineState(_message.Message):
     __slots__ = ("active", "waiting", "kv_used", "kv_room")

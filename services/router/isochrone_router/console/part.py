@@ -211,7 +211,7 @@ def _variant(variant: link_pb2.Variant, state: link_pb2.LaneState) -> dict[str, 
         "unit": variant.unit,
         "base_us": round(latency.base_us, 1),
         "per_unit_us": round(latency.per_unit_us, 3),
-        "spread_us": round(latency.spread_us, 1),
+        "spread": round(latency.spread, 3),
         "batches": state.batches,
         "jobs": state.jobs,
     }

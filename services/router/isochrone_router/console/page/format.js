@@ -57,7 +57,7 @@ export const clock = (date) => CLOCK.format(date);
 export function line(lane) {
   const base = ms(lane.base_us / 1000);
   const per = lane.per_unit_us >= 1000 ? ms(lane.per_unit_us / 1000) : `${lane.per_unit_us.toFixed(1)}${OF}µs`;
-  return `${base} + ${per} per ${singular(lane.unit)} ± ${ms(lane.spread_us / 1000)}`;
+  return `${base} + ${per} per ${singular(lane.unit)} ± ${Math.round(lane.spread * 100)} %`;
 }
 
 export const singular = (unit) => (unit ? unit.replace(/s$/, "") : "unit");

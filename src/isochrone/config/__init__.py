@@ -1,0 +1,26 @@
+"""The one YAML file that describes a mesh, read into frozen objects before anything starts.
+
+Every process gets the same file and takes its own section.
+"""
+
+from isochrone.config.load import load_config, validated
+from isochrone.config.mesh import MeshConfig
+from isochrone.config.node import NodeConfig
+from isochrone.config.placing import DeviceConfig
+from isochrone.config.redis import RedisConfig
+from isochrone.config.route import RouteConfig
+from isochrone.config.router import LimitsConfig, RouterConfig
+from isochrone.config.telemetry import TelemetryConfig
+
+__all__ = [
+    "DeviceConfig",
+    "LimitsConfig",
+    "MeshConfig",
+    "NodeConfig",
+    "RedisConfig",
+    "RouteConfig",
+    "RouterConfig",
+    "TelemetryConfig",
+    "load_config",
+    "validated",
+]
