@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from isochrone.errors import IsochroneError
+from isochrone.errors import IsochroneError, Overloaded
 from isochrone.testing.mesh import LocalMesh
 from isochrone.testing.models import ECHO, SLEEP, EchoModel, SleepModel
 from isochrone.testing.v1 import toy_pb2
