@@ -9,6 +9,7 @@ from pathlib import Path
 
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
 from isochrone.ports import nth
@@ -51,6 +52,7 @@ def main(service: str, make_models: MakeModels) -> None:
             advertise=advertise,
             broker=broker_of(config),
             service=named,
+            shares={tier: config.share(tier) for tier in Tier},
             export=export_of(config, service=named, name=name, device=group.device),
         )
         await node.start()
