@@ -13,7 +13,7 @@ from isochrone.keys import Tier
 from isochrone.shares import Shares
 
 LEAST = {Tier.GOLD: 0.3, Tier.STANDARD: 0.2, Tier.BATCH: 0.05}
-ALL = {tier: 1000 for tier in Tier}
+ALL = dict.fromkeys(Tier, 1000)
 counts = st.fixed_dictionaries({tier: st.integers(0, 100) for tier in Tier})
 
 
