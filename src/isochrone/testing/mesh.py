@@ -72,8 +72,8 @@ class LocalMesh:
     ) -> None:
         """`models` are served by each of so many `nodes`. `routes` and `router` are as in a mesh's YAML file;
         a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
-        links as they do without Redis. `hop_s` is how long a message takes over a link. `answers` is where the routers keep last good
-        answers together; without it, each does by itself."""
+        links as they do without Redis. `hop_s` is how long a message takes over a link. `answers` is where the
+        routers keep last good answers together; without it, each does by itself."""
         loop = asyncio.get_running_loop()
         self._clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
         self.broker = MemoryBroker(clock=self._clock) if lanes else None
