@@ -35,12 +35,12 @@ def check(
     found = problems(loaded, path)
     if found:
         raise ConfigError("\n".join(found))
-    if loaded.remembers:
-        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
     out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
+    if loaded.remembers:
+        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     out.print(f"  nodes    {nodes}", soft_wrap=True)
     for name, route in loaded.routes.items():
         lanes = ", ".join(route.lanes)
