@@ -89,6 +89,8 @@ async def test_a_node_is_killed_and_the_last_good_answer_stands_in(
         assert counted in text
         async with http.get(f"http://{other.admin}/misses") as got:
             misses = (await got.json())["misses"]
+        async with http.get(f"http://{other.admin}/readyz") as got:
+            assert got.status == 200
     [told] = [miss for miss in misses if miss["verdict"] == "fallback"]
     assert (told["fallback"]["source"], told["code"], told["reason"]) == ("last_good", "OK", "NO_NODE")
     await running.at_rest()

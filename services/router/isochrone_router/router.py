@@ -200,7 +200,7 @@ class Router:
         self._console.start()
         self._admin = Admin(
             self._status,
-            is_ready=lambda: any(map(self._serves, self._config.routes)),
+            is_ready=lambda: any(map(self._answers, self._config.routes)),
             more=[*recent.routes(), *self._console.routes()],
         )
         try:
@@ -302,6 +302,10 @@ class Router:
 
     def _serves(self, route: str) -> bool:
         return any(self.links.views[lane].nodes for lane in self._config.routes[route].all_lanes)
+
+    def _answers(self, route: str) -> bool:
+        """Also by what stands in: a router that nobody is sent to answers nobody."""
+        return self._serves(route) or bool(self._config.routes[route].fallback)
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()
