@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from isochrone.answers import Kept, digest_of
+from isochrone.config import RouteConfig
 from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError, Overloaded, Unavailable
 from isochrone.starting import Ended
 from isochrone.testing.mesh import LocalMesh
@@ -20,6 +23,7 @@ from isochrone.v1 import router_pb2
 from isochrone_router.front import FAN_OUT
 from isochrone_router.past import Past
 from isochrone_router.request_spans import RequestSpans
+from isochrone_router.standby import LOOK_RESERVE_S, standby_of
 from isochrone_router.traces import Traces
 
 MARGIN_S = 0.0005
@@ -339,6 +343,26 @@ async def test_answers_are_kept_once_a_second() -> None:
         await asyncio.sleep(1)
         await at.call(SLEEP, toy(b"mine"))
         assert store.puts == 2
+
+
+@given(
+    deadline_s=st.floats(-1, 60),
+    reserves_ms=st.lists(st.floats(0.1, 60_000), min_size=1, max_size=4),
+    looks=st.booleans(),
+)
+def test_at_most_half_of_a_requests_time_is_reserved(deadline_s: float, reserves_ms: list[float], looks: bool) -> None:
+    """However much the ways would like, and all that they would like where there is enough; a static answer needs
+    none."""
+    ways = [LAST_GOOD, STATIC, *({"route": ECHO, "reserve_ms": reserve_ms} for reserve_ms in reserves_ms)]
+    routes = {
+        SLEEP: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"], "fallback": ways}),
+        ECHO: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"]}),
+    }
+    standby = standby_of(SLEEP, routes, looks=looks)
+    assert standby.reserve_s == pytest.approx(sum(reserves_ms) / 1e3 + (LOOK_RESERVE_S if looks else 0))
+    reserved_s = standby.scale(deadline_s) * standby.reserve_s
+    assert 0 <= reserved_s <= max(0, deadline_s) / 2 + 1e-9
+    assert reserved_s == pytest.approx(min(standby.reserve_s, max(0, deadline_s) / 2), abs=1e-9)
 
 
 # Callers who leave.
