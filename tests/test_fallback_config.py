@@ -93,6 +93,7 @@ WRONG = {
         mesh(**{RANK: [{"last_good": {}, "when": ["INVALID_REQUEST"]}]}),
         "nothing stands in for INVALID_REQUEST",
     ),
+    "being past a quota": (mesh(**{RANK: [{"last_good": {}, "when": ["QUOTA"]}]}), "nothing stands in for QUOTA"),
     "the lanes' database": (
         mesh(**{RANK: []}) | {"redis": {"url": "redis://one:6379"}, "cache": {"url": "rediss://me:pw@one/0"}},
         "cache.url: is the database of the lanes",
@@ -158,9 +159,9 @@ COVERED: list[tuple[IsochroneError, bool]] = [
 
 @pytest.mark.parametrize(("error", "covered"), COVERED, ids=lambda value: getattr(value, "reason", str(value)))
 def test_what_is_stood_in_for(error: IsochroneError, covered: bool) -> None:
-    """What the caller can't mend; being past a quota, and a router that leaves, only where they are named."""
+    """What the caller can't mend; being past a quota never, and a router that leaves only where that is named."""
     assert FallbackConfig.model_validate({"last_good": {}}).covers(error) is covered
-    if error.reason in ("QUOTA", "DRAINING"):
+    if error.reason == "DRAINING":
         assert FallbackConfig.model_validate({"last_good": {}, "when": [error.reason]}).covers(error)
 
 
