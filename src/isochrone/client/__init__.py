@@ -14,7 +14,7 @@ Its files:
                                 what callers give and get, to and from the wire
 """
 
-from isochrone.client.budget import Budget
+from isochrone.client.budget import Budget, Fallback
 from isochrone.client.client import Client
 from isochrone.client.page import Leg, LegChunk, LegResult, Outcome, Page, Take
 from isochrone.client.ranking import Ranking, User
@@ -31,6 +31,7 @@ __all__ = [
     "Client",
     "Completion",
     "Embedding",
+    "Fallback",
     "Finish",
     "Labels",
     "Leg",
