@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isochrone.cli.screen import examples, out
+from isochrone.cli.screen import err, examples, out
 from isochrone.cli.where import mesh_file
 from isochrone.errors import ConfigError
 
@@ -28,16 +28,25 @@ def check(
     config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
 ) -> None:
     """Read a mesh's file as every process would, its services' own options included, and say what is wrong."""
+    from rich.markup import escape
+
+    from isochrone.certificates import findings, today
     from isochrone.config import load_config
 
     path = mesh_file(config)
     loaded = load_config(path)
     found = problems(loaded, path)
+    certificates = findings(loaded, now=today())
+    found += [finding.at(path) for finding in certificates if finding.fatal]
     if found:
         raise ConfigError("\n".join(found))
     nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
+    for finding in certificates:
+        err.print(f"[yellow]warning:[/] {escape(finding.at(path))}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
+    if loaded.mesh_tls is not None or loaded.router.tls is not None:
+        out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
     out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
     out.print(f"  nodes    {nodes}", soft_wrap=True)
     for name, route in loaded.routes.items():
@@ -84,6 +93,14 @@ def _check_options(group: str, config: MeshConfig, path: Path) -> None:
         raise ConfigError(f"service: no module {module!r} is installed; known: {known}, or a module's dotted name")
     if spec.submodule_search_locations is not None and find_spec(f"{module}.settings"):
         import_module(f"{module}.settings").options_of(node)
+
+
+def _tls(config: MeshConfig) -> str:
+    """Who shows a certificate to whom."""
+    router, mesh = config.router.tls, config.mesh_tls
+    callers = "without" if router is None else "mutual" if router.clients == "required" else "of the router alone"
+    links = "without" if mesh is None else f"mutual, for {config.mesh_certificate_name!r}"
+    return f"callers: {callers}; links: {links}"
 
 
 def _without_password(url: str) -> str:

@@ -20,10 +20,11 @@ class SyncUnaryTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        if endpoint.credentials is None:
+        credentials = endpoint.channel_credentials()
+        if credentials is None:
             self._channel = grpc.insecure_channel(endpoint.target, options=endpoint.options())
         else:
-            self._channel = grpc.secure_channel(endpoint.target, endpoint.credentials, options=endpoint.options())
+            self._channel = grpc.secure_channel(endpoint.target, credentials, options=endpoint.options())
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._closed = False
 

@@ -11,15 +11,18 @@ from isochrone.config.redis import RedisConfig
 from isochrone.config.route import RouteConfig
 from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
+from isochrone.config.tls import MeshTls, ServerTls
 
 __all__ = [
     "DeviceConfig",
     "LimitsConfig",
     "MeshConfig",
+    "MeshTls",
     "NodeConfig",
     "RedisConfig",
     "RouteConfig",
     "RouterConfig",
+    "ServerTls",
     "TelemetryConfig",
     "load_config",
     "validated",

@@ -37,6 +37,11 @@ def load_config(path: Path) -> MeshConfig:
     return validated(MeshConfig, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
 
 
+def line_of(path: Path, key: tuple[str, ...]) -> int:
+    """The line of a key in a file that `load_config` has read, or of the deepest section of it that the file has."""
+    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), key)
+
+
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:
     """`data` as `model`; `where(location)` says file and line of a key for the message of a ConfigError."""
     try:
