@@ -30,9 +30,9 @@ class Endpoint:
         cls,
         targets: Iterable[str],
         *,
-        credentials: grpc.ChannelCredentials | None,
-        tls: Tls | bool,
-        max_message_bytes: int,
+        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> list[Endpoint]:
         """As a client's arguments have it. Raises ValueError for those that can't be, ConfigError for certificates."""
         if tls and credentials is not None:
@@ -66,13 +66,34 @@ class Endpoint:
         """A channel for asyncio; it connects on first use. `own_connection`: one that no other channel shares, so
         that several of them may reach several router processes behind one port."""
         options = [*self.options(), ("grpc.use_local_subchannel_pool", int(own_connection))]
-        credentials = self.channel_credentials()
+        credentials = self._channel_credentials()
         if credentials is None:
             return grpc.aio.insecure_channel(self.target, options=options)
         return grpc.aio.secure_channel(self.target, credentials, options=options)
 
-    def channel_credentials(self) -> grpc.ChannelCredentials | None:
+    def dialled_to_block(self, more: Iterable[tuple[str, int | str]] = ()) -> grpc.Channel:
+        """A channel for threads that block, with `more` options."""
+        options, credentials = [*self.options(), *more], self._channel_credentials()
+        if credentials is None:
+            return grpc.insecure_channel(self.target, options=options)
+        return grpc.secure_channel(self.target, credentials, options=options)
+
+    def in_words(self, details: str | None) -> str | None:
+        """gRPC's details of a failure at this endpoint, with what they mean where TLS is what failed."""
+        if not details or not details.startswith("failed to connect"):
+            return details
+        from isochrone.client import tls_words  # with ssl, where there is something to be said of it
+
+        certificate, key = self.credentials.shown if isinstance(self.credentials, Credentials) else (None, None)
+        said = tls_words.in_words(details, secure=self._is_secure, certificate=certificate, key=key)
+        return details if said == details else f"{self.target}: {said}"
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.credentials is not None and not self.target.startswith(("unix:", "unix-abstract:"))
+
+    def _channel_credentials(self) -> grpc.ChannelCredentials | None:
         """For the next channel; None: plain text."""
-        if self.target.startswith(("unix:", "unix-abstract:")):
+        if not self._is_secure:
             return None
         return self.credentials() if isinstance(self.credentials, Credentials) else self.credentials

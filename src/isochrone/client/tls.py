@@ -74,6 +74,12 @@ class Credentials:
                 self._made, self._stamp = self._read(), stamp
         return self._made
 
+    @property
+    def shown(self) -> tuple[Path | None, Path | None]:
+        """The certificate that is shown, and its key."""
+        certificate, key = self._tls.certificate, self._tls.key
+        return None if certificate is None else Path(certificate), None if key is None else Path(key)
+
     def _read(self) -> grpc.ChannelCredentials:
         import ssl
 

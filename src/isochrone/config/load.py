@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import yaml
@@ -77,6 +78,8 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         else:  # dict[Name, Section]
             arguments = getattr(current, "__args__", ())
             current = arguments[-1] if arguments else None
+        if isinstance(current, UnionType):  # Section | None
+            current = current.__args__[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []
