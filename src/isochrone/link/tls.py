@@ -25,7 +25,7 @@ _WORDS = {
 _ALERTS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
     "ALERT_CERTIFICATE_REQUIRED": "it wants a certificate of ours, and got none",
-    "ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired, or isn't valid yet",
+    "ALERT_CERTIFICATE_EXPIRED": "it says that our certificate has expired",
     "ALERT_UNKNOWN_CA": "it says that our certificate is of another CA",
     "ALERT_BAD_CERTIFICATE": "it says that our certificate is none for it",
     "ALERT_UNSUPPORTED_CERTIFICATE": "it says that our certificate is not for this use",
