@@ -6,6 +6,7 @@
 Its files:
 
     client.py, sync_client.py   what callers hold; they differ only in the awaiting
+    endpoint.py, tls.py         where the mesh is, and the channels to it
     stream.py                   what they hold of an answer that streams
     transport.py                the seam underneath: one request out, one reply back, whole or in chunks
     sessions.py, session.py     the transport of the asyncio client: streams that many requests share
@@ -21,6 +22,7 @@ from isochrone.client.ranking import Ranking, User
 from isochrone.client.stream import ChunkStream, SyncChunkStream
 from isochrone.client.sync_client import SyncClient
 from isochrone.client.text import Completion, Finish, TextChunk
+from isochrone.client.tls import Tls
 from isochrone.client.transport import Answer, Options, Reply, Request, SyncTransport, Tier, Transport
 from isochrone.client.vision import Embedding, Labels
 
@@ -49,6 +51,7 @@ __all__ = [
     "Take",
     "TextChunk",
     "Tier",
+    "Tls",
     "Transport",
     "User",
 ]
