@@ -96,8 +96,8 @@ class BatchPolicy:
     larger than needed to keep up. Under overload that rule alone collapses: it spends the device on tiny batches for
     jobs about to miss. Then lower tiers yield first, except for what they are owed of the device; and where a tier
     alone is too much, members at the head are passed over while they would hold the batch under `WORTH_RATE` of the
-    best rate at hand. They run later, late, if there is time before their deadline. The device never waits for
-    company: in the simulation that paid nowhere.
+    best rate at hand. They run later, late, if there is time before their deadline. A free device never waits
+    for company.
     """
 
     limits: Limits
