@@ -51,6 +51,8 @@ class Ledger:
     chunks: int = 0
     tier: str = "standard"
     trace_id: bytes = b""
+    caller: str = ""
+    """By its configured name; empty where nobody here knows it, or nobody asks."""
 
     def report(self, now_s: float) -> budget_pb2.BudgetReport:
         """What the answer carries when it leaves now. On every answer's way, so it is written to be quick."""
@@ -82,6 +84,7 @@ class Ledger:
             units=self.units,
             tier=self.tier,
             trace_id=self.trace_id,
+            caller=self.caller,
         )
         if self.chunks:
             report.chunks = self.chunks

@@ -103,6 +103,8 @@ class FanOut:
             tier=self._call.tier,
             traceparent=self._call.traceparent,
             tracestate=self._call.tracestate,
+            credentials=self._call.credentials,
+            caller=self._call.caller,
         )
         self._under_way[leg.name] = None
         try:

@@ -3,7 +3,8 @@
 Every process gets the same file and takes its own section.
 """
 
-from isochrone.config.load import load_config, validated
+from isochrone.config.callers import ANONYMOUS, NOT_A_NAME, CallerConfig
+from isochrone.config.load import load_callers, load_config, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import DeviceConfig
@@ -13,6 +14,9 @@ from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
 
 __all__ = [
+    "ANONYMOUS",
+    "NOT_A_NAME",
+    "CallerConfig",
     "DeviceConfig",
     "LimitsConfig",
     "MeshConfig",
@@ -21,6 +25,7 @@ __all__ = [
     "RouteConfig",
     "RouterConfig",
     "TelemetryConfig",
+    "load_callers",
     "load_config",
     "validated",
 ]
