@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+ANONYMOUS = "anonymous"
+"""Who comes without credentials, where that is allowed; everybody, where no callers are configured."""
 AUTHORIZATION = "authorization"
 """The metadata that a token comes in, "Bearer TOKEN" (RFC 6750)."""
 LONGEST_TOKEN = 512

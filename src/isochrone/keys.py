@@ -4,7 +4,7 @@
     {mesh}:routers, {mesh}:nodes  sets of boot ids that have announced themselves    INDEX_TTL_MS, from the last beat
     {mesh}:router:<boot>          JSON: name, lanes in use                           RECORD_TTL_MS, from the last beat
     {mesh}:node:<boot>            JSON: name, address, device, lanes it claims from  RECORD_TTL_MS, from the last beat
-    {mesh}:quota:<caller>         a bucket of tokens: its level, as of when        until it is full, at least BUCKET_TTL_MS
+    {mesh}:quota:<caller>         a bucket of tokens: its level, as of when        until full, at least BUCKET_TTL_MS
     {mesh}:slots:<caller>         hash of boot ids: slots held, wanted, until when   SLOTS_TTL_MS, from the last renewal
 
 Nothing is permanent. `{mesh}` is a hash tag: in a cluster all keys of a mesh share a slot.

@@ -13,7 +13,6 @@ from isochrone.keys import INDEX_TTL_MS, RECORD_TTL_MS, Keys
 from isochrone.registry import Census, NodeRecord, RegistryUnavailable, RouterRecord, kind_of
 from isochrone.resp import RedisAddress
 
-
 ANSWER_S = 1.0
 
 

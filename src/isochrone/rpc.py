@@ -12,8 +12,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from isochrone.config import ANONYMOUS
-from isochrone.credentials import NONE, Credentials
+from isochrone.credentials import ANONYMOUS, NONE, Credentials
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.incidents import incident

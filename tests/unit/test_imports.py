@@ -14,7 +14,8 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
     "errors deadline wall keys ports sockets incidents building methods",
-    "config credentials latency model batching lane registry quotas broker status ledger blame tracing spans process child",
+    "credentials config latency model batching lane registry quotas broker status ledger blame tracing spans process "
+    "child",
     "telemetry metrics node_metrics",
     "resp redis_lane redis_registry redis_quotas redis_broker memory_quotas memory_broker embedded stack",
     "rpc link starting stream_edge otlp export surroundings",

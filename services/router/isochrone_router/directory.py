@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from isochrone.config import ANONYMOUS, CallerConfig
-from isochrone.credentials import Credentials
+from isochrone.config import CallerConfig
+from isochrone.credentials import ANONYMOUS, Credentials
 from isochrone.errors import Unauthenticated
 from isochrone.keys import Tier
 from isochrone_router.allowance import Quota

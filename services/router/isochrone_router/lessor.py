@@ -38,6 +38,10 @@ class Lessor:
     def __repr__(self) -> str:
         return f"<Lessor of {len(self.allowances)} callers{', alone' if self.is_alone else ''}>"
 
+    @property
+    def has_nobody_to_ask(self) -> bool:
+        return self._quotas is None
+
     def use(self, quotas_of: Mapping[str, Quota]) -> None:
         """From now on these are the callers, with these quotas."""
         for caller, quota in quotas_of.items():

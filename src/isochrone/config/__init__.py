@@ -3,7 +3,7 @@
 Every process gets the same file and takes its own section.
 """
 
-from isochrone.config.callers import ANONYMOUS, NOT_A_NAME, CallerConfig
+from isochrone.config.callers import NOT_A_NAME, CallerConfig
 from isochrone.config.load import load_callers, load_config, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
@@ -14,7 +14,6 @@ from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
 
 __all__ = [
-    "ANONYMOUS",
     "NOT_A_NAME",
     "CallerConfig",
     "DeviceConfig",

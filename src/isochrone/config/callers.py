@@ -9,10 +9,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from isochrone.config.fields import Name, Section
+from isochrone.credentials import ANONYMOUS
 from isochrone.keys import Tier
 
-ANONYMOUS = "anonymous"
-"""Who comes without credentials; everybody, where no callers are configured."""
 NOT_A_NAME = "other"
 """What metrics call those that nobody knows."""
 
