@@ -48,7 +48,7 @@ class Told(NamedTuple):
     level: float = 0.0
     """Tokens left for everybody."""
     slots: int = 0
-    """Slots held from now on."""
+    """Slots to use from now on; fewer than are in use, where those were too many."""
     free: int = 0
     """Slots that nobody holds."""
 
@@ -99,9 +99,9 @@ class Slots:
     holdings: dict[int, Holding] = field(default_factory=dict)
 
     def settle(self, boot: int, ask: Ask, now_s: float, *, ttl_s: float) -> tuple[int, int]:
-        """Gives how many are held from now on, and how many nobody holds.
+        """Gives how many may be used from now on, and how many nobody holds.
 
-        What is in use stays in use. Where others have less than they want and less than an even share, an even share
+        What is in use stays in use, though it be more. Where others have less than they want and less than an even share, an even share
         is all there is to get: so what one router had first comes round as its requests end. What would expire later
         than anything can is from before the clock was set back, and is forgotten: who lives says so again.
         """
@@ -117,8 +117,9 @@ class Slots:
         most = ask.limit - taken
         if any(holding.held < min(holding.wanted, even) for holding in others.values()):
             most = min(most, even)
-        held = max(ask.in_use, min(ask.slots, most))
+        given = max(0, min(ask.slots, most))
+        held = max(ask.in_use, given)
         self.holdings = others
         if held or ask.slots:
             others[boot] = Holding(held, ask.slots, now_s + ttl_s)
-        return held, max(0, ask.limit - taken - held)
+        return given, max(0, ask.limit - taken - held)

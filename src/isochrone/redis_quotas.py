@@ -65,23 +65,24 @@ local function slots(key, limit, in_use, wanted)
   for _, other in ipairs(others) do
     if other[1] < math.min(other[2], even) then most = math.min(most, even) end
   end
-  local held = math.max(in_use, math.min(wanted, most))
+  local given = math.max(0, math.min(wanted, most))
+  local held = math.max(in_use, given)
   if held > 0 or wanted > 0 then
     redis.call('HSET', key, boot, string.format('%d %d %.0f', held, wanted, now_ms + ttl_ms))
     redis.call('PEXPIRE', key, ttl_ms)
   else
     redis.call('HDEL', key, boot)
   end
-  return held, math.max(0, limit - taken - held)
+  return given, math.max(0, limit - taken - held)
 end
 
 for i = 1, #KEYS / 2 do
   local a = {}
   for j = 1, 8 do a[j] = tonumber(ARGV[3 + (i - 1) * 8 + j]) or false end
-  local granted, level, held, free = 0, 0, 0, 0
+  local granted, level, given, free = 0, 0, 0, 0
   if a[1] then granted, level = bucket(KEYS[2 * i - 1], a[1], a[2], a[3], a[4], a[5]) end
-  if a[6] then held, free = slots(KEYS[2 * i], a[6], a[7], a[8]) end
-  for _, one in ipairs({ granted, level, held, free }) do told[#told + 1] = one end
+  if a[6] then given, free = slots(KEYS[2 * i], a[6], a[7], a[8]) end
+  for _, one in ipairs({ granted, level, given, free }) do told[#told + 1] = one end
 end
 return told
 """

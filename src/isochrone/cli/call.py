@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isochrone.cli.screen import err, examples, out
+from isochrone.cli.token import token_of_environment
 
 if TYPE_CHECKING:
     from isochrone.cli.waterfall import Waterfall
@@ -44,7 +45,8 @@ def call(
 ) -> None:
     """Send one request to a method and print the answer as JSON; one that streams, message by message.
 
-    The server describes its methods itself (gRPC reflection), so this works for any service of a mesh.
+    The server describes its methods itself (gRPC reflection), so this works for any service of a mesh. Where the mesh
+    knows callers by a token, the environment variable ISOCHRONE_TOKEN has it.
     """
     import grpc
 
@@ -68,7 +70,7 @@ def call(
             raise InvalidRequest(f"{found.route} takes a stream of requests; from here, each is one")
         request = found.encode(text)
     timeout_s = timeout_ms / 1e3 if timeout_ms else None
-    with SyncClient(target) as client:
+    with SyncClient(target, token=token_of_environment()) as client:
         try:
             if found.streams:
                 chunks = client.stream(found.route, request, timeout_s=timeout_s, variant=variant)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isochrone.cli.screen import examples, out
+from isochrone.cli.token import token_of_environment
 from isochrone.cli.where import mesh_file
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def _turn(target: str, legs: dict[str, Leg], shop: Shop, timeout_s: float,
     from isochrone.cli.waterfall import Waterfall
     from isochrone.client import Client
 
-    async with Client(target) as client:
+    async with Client(target, token=token_of_environment()) as client:
         page = await show_page(client, legs, shop.titles, timeout_s=timeout_s)
     if in_full:
         for leg in page.ended.values():

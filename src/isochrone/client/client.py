@@ -66,17 +66,21 @@ class Client:
         timeout_s: float = 10.0,
         sessions: int = 2,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: Transport | None = None,
     ) -> None:
         """`target` is a router's address, or several. `timeout_s` is for calls that give none: without one, a silent
         network would hold them for ever.
 
+        `token` shows the mesh who calls, where it has callers configured. Without `credentials`, TLS, whoever is on the
+        way can read it.
+
         Requests travel on `sessions` streams to each address; with 0, as an RPC each. `transport` replaces all
         of that, and then nothing but it says where requests go.
         """
         targets = [target] if isinstance(target, str) else target
-        endpoints = [Endpoint(each, credentials, max_message_bytes) for each in targets]
+        endpoints = [Endpoint(each, credentials, max_message_bytes, token) for each in targets]
         self._transport = transport or SessionTransport(endpoints, sessions=sessions)
         self._timeout_s = timeout_s
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
 
 from isochrone.client.transport import MAX_MESSAGE_BYTES
+from isochrone.credentials import AUTHORIZATION, could_be_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,18 @@ class Endpoint:
     credentials: grpc.ChannelCredentials | None = None
     """TLS where given, plain text where not."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    token: str | None = field(default=None, repr=False)
+    """Shown with every RPC. Without TLS whoever is on the way can read it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a token that can't be sent; without the token in it."""
+        if self.token is not None and not could_be_token(self.token):
+            raise ValueError("token should be one as `isochrone token` makes them: letters, digits and -._~+/ alone")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with every RPC."""
+        return () if self.token is None else ((AUTHORIZATION, f"Bearer {self.token}"),)
 
     def options(self) -> list[tuple[str, int]]:
         """The channel's options."""

@@ -57,11 +57,12 @@ class SyncClient:
         *,
         timeout_s: float = 10.0,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: SyncTransport | None = None,
     ) -> None:
         """As for `Client`. Never use it in a process that forks afterwards: gRPC does not survive that."""
-        self._transport = transport or SyncUnaryTransport(Endpoint(target, credentials, max_message_bytes))
+        self._transport = transport or SyncUnaryTransport(Endpoint(target, credentials, max_message_bytes, token))
         self._timeout_s = timeout_s
 
     def rank(

@@ -15,6 +15,8 @@ from isochrone.keys import Tier
 NOT_A_NAME = "other"
 """What metrics call those that nobody knows."""
 
+LEAST_BURST_S = 0.1
+
 TokenHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """As `isochrone token` prints it."""
 
@@ -34,7 +36,8 @@ class CallerConfig(Section):
     rate_per_s: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
     """Requests a second, of all routers together; legs of a fan-out one by one. 0: none at all. Unset: no limit."""
     burst: int | None = Field(default=None, ge=1, le=10_000_000)
-    """The most at once after a pause. Unset: what the rate gives in a second."""
+    """The most at once after a pause. Unset: what the rate gives in a second. At the least it is what the rate gives in
+    a tenth of one: routers settle with each other some ten times a second."""
     concurrency: int | None = Field(default=None, ge=0, le=1_000_000)
     """Requests under way at once, in all routers together. 0: none at all. Unset: no limit."""
 
@@ -48,7 +51,8 @@ class CallerConfig(Section):
     @property
     def burst_tokens(self) -> int:
         """The most at once after a pause, by its rate where it says nothing of it."""
-        return self.burst or max(1, math.ceil(self.rate_per_s or 0))
+        rate_per_s = self.rate_per_s or 0.0
+        return max(1, self.burst or math.ceil(rate_per_s), math.ceil(rate_per_s * LEAST_BURST_S))
 
     @model_validator(mode="after")
     def _default_among_its_tiers(self) -> CallerConfig:
