@@ -101,9 +101,10 @@ class Slots:
     def settle(self, boot: int, ask: Ask, now_s: float, *, ttl_s: float) -> tuple[int, int]:
         """Gives how many may be used from now on, and how many nobody holds.
 
-        What is in use stays in use, though it be more. Where others have less than they want and less than an even share, an even share
-        is all there is to get: so what one router had first comes round as its requests end. What would expire later
-        than anything can is from before the clock was set back, and is forgotten: who lives says so again.
+        What is in use stays in use, though it be more. Where others have less than they want and less than an even
+        share, an even share is all there is to get: so what one router had first comes round as its requests end. What
+        would expire later than anything can is from before the clock was set back, and is forgotten: who lives says so
+        again.
         """
         assert ask.limit is not None
         others = {

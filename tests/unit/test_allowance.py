@@ -1,4 +1,4 @@
-"""What a router admits without asking: in all routers together never much more than the quota, nor less than there is."""
+"""What a router admits without asking: all of them together never much more than the quota, nor less than there is."""
 
 from __future__ import annotations
 

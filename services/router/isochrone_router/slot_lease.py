@@ -53,7 +53,7 @@ class SlotLease:
     def is_due(self, now_s: float) -> bool:
         """Whether there is something to settle: slots used up, refusals, or what expires unless it is renewed."""
         since_s = now_s - self._told_s
-        if self.in_use > self.held:
+        if self.in_use > self.held and self._free > 0:
             return True
         if self._refused or (self.in_use == self.held > 0 and self._free > 0):
             return since_s >= ASK_S

@@ -22,7 +22,7 @@ EPILOG = examples(
     ("with 20 ms to answer", "echo '{…}' | isochrone call isochrone.v1.Recsys/Rank --json - --timeout-ms 20"),
 ) + (
     "\n\n[bold]Exit code[/]  0 answered · 3 the request is wrong · 4 no such method · 5 no such variant · 6 too late · "
-    "7 cancelled · 8 overloaded · 9 nothing could answer · 10 internal error"
+    "7 cancelled · 8 overloaded · 9 nothing could answer · 10 internal error · 11 who calls isn't known · 12 may not"
 )
 
 
