@@ -80,7 +80,7 @@ def flight(
         ledger=Ledger(received_s=now_s, objective_s=objective_s, deadline_s=deadline_s),
         place=Sampler(0).place(),
         job=job,
-        objective_at_s=now_s + objective_s,
+        due_at_s=now_s + objective_s,
         deadline_at_s=now_s + deadline_s,
         over=settle,
         answered=answered,
@@ -163,6 +163,7 @@ class FakeLink:
         self.node = sum(name.encode())
         self.state = LinkState.LINKED
         self.given = 0
+        self.free_at_s = 0.0
         self.epoch = 0
         self.draining = False
         self.submitted: list[link_pb2.Job] = []
