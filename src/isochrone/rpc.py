@@ -63,7 +63,9 @@ Serve = Callable[[Call], Awaitable[Answered]]
 """Answers a call or raises an IsochroneError, with its `budget` where that is known."""
 
 
-ReadCredentials = Callable[[Context], Credentials]
+Metadata = Iterable[tuple[str, str | bytes]]
+ReadCredentials = Callable[[Metadata, Context], Credentials]
+"""What a caller shows, in an RPC's metadata and by its certificate."""
 
 
 class UnaryEdge:
@@ -111,7 +113,8 @@ def call_of(
     """A request that has just arrived, with what its metadata say."""
     # gRPC works it out by the wall clock, on the spot: when that is stepped meanwhile, once more is right.
     remaining_s = context.time_remaining() or context.time_remaining()
-    said = {key: value for key, value in context.invocation_metadata() or () if key in _READ and isinstance(value, str)}
+    metadata: Any = context.invocation_metadata() or ()
+    said = {key: value for key, value in metadata if key in _READ and isinstance(value, str)}
     return Call(
         route=route,
         request=request,
@@ -122,7 +125,7 @@ def call_of(
         tier=said.get(TIER_METADATA, ""),
         traceparent=said.get("traceparent", ""),
         tracestate=said.get("tracestate", ""),
-        credentials=NONE if credentials is None else credentials(context),
+        credentials=NONE if credentials is None else credentials(metadata, context),
     )
 
 

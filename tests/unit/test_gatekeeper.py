@@ -84,6 +84,31 @@ async def test_refusals_are_told_like_any_other() -> None:
         }
 
 
+class Context:
+    """An RPC whose peer has a verified certificate."""
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"x509_common_name": [b"backend"], "x509_subject_alternative_name": [b"spiffe://shop/web"]}
+
+
+@virtual_time
+async def test_certificates_are_looked_at_where_any_is_known() -> None:
+    """And tokens always."""
+    context, metadata = Context(), [("authorization", "Bearer few")]
+    async with mesh() as at:
+        gatekeeper = at.router._gatekeeper
+        assert gatekeeper is not None
+        assert gatekeeper.credentials(metadata, context) == Credentials(hash_of("few"))
+        assert gatekeeper.credentials((), context) is NONE
+    async with mesh(callers={"web": {"certificates": ["spiffe://shop/web"]}}) as at:
+        gatekeeper = at.router._gatekeeper
+        assert gatekeeper is not None
+        shown = gatekeeper.credentials((), context)
+        assert shown == Credentials(names=("spiffe://shop/web", "backend"))
+        answered = await awaited(at.router.front.start, call(at, "")._replace(credentials=shown))
+        assert answered.budget.caller == "web"
+
+
 @virtual_time
 async def test_who_is_nobody_learns_no_routes() -> None:
     """Of one that there isn't it hears what it hears of all others."""
@@ -140,7 +165,7 @@ async def test_the_legs_of_a_page_count_one_by_one() -> None:
         answered = await awaited(at.router.front.start, call(at, "slow", FAN_OUT, request=page(*[ECHO] * 6)))
         legs = router_pb2.FanOutResponse.FromString(answered.payload).legs
         assert [leg.outcome == router_pb2.LEG_OUTCOME_OK for leg in legs] == [True] * 4 + [False] * 2
-        assert all(leg.budget.caller == "slow" for leg in legs[:4])
+        assert all(leg.budget.caller == "slow" for leg in legs)
         assert answered.budget.caller == "slow"
         for caller, tier, kind in (("nobody", "", Unauthenticated), ("shop", "batch", PermissionDenied)):
             with pytest.raises(kind) as caught:

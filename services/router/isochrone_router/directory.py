@@ -47,6 +47,11 @@ class Directory:
         now = {*self._by_token, *self._by_certificate}
         self._revoked = (self._revoked | before) - now
 
+    @property
+    def knows_certificates(self) -> bool:
+        """Whether anybody is known by one, or was."""
+        return bool(self._by_certificate or self._revoked)
+
     def look_up(self, shown: Credentials) -> Caller | Unauthenticated:
         """Who that is. A token goes before a certificate; a certificate that names nobody is as good as none."""
         if shown.malformed:

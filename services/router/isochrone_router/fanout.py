@@ -111,7 +111,7 @@ class FanOut:
             chunks = partial(self._chunk, leg) if streams(leg.route) else None
             leave = self._start(call, partial(self._ended, leg), chunks, tell=partial(self._told, leg))
         except IsochroneError as error:
-            self._missed(leg, error, None)
+            self._missed(leg, error, error.budget)
             return
         if leg.name in self._under_way:
             self._under_way[leg.name] = leave

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from isochrone.credentials import Credentials, credentials_of
 from isochrone.errors import IsochroneError, PermissionDenied
 from isochrone.keys import Tier
-from isochrone.rpc import Call
+from isochrone.rpc import Call, Metadata
 from isochrone.starting import Chunks, Done, Ended, Leave
 from isochrone_router.directory import Caller, Directory
 from isochrone_router.lessor import Lessor
@@ -48,9 +48,10 @@ class Gatekeeper:
     def __repr__(self) -> str:
         return f"<Gatekeeper {self._directory!r}, {self.refusals.total()} refused>"
 
-    def credentials(self, context: Any) -> Credentials:
-        """What the peer of an RPC shows."""
-        return credentials_of(context.invocation_metadata() or (), context.auth_context())
+    def credentials(self, metadata: Metadata, context: Any) -> Credentials:
+        """What the peer of an RPC shows. Its certificate costs gRPC 16 µs to tell of: where none is known, none is
+        asked for."""
+        return credentials_of(metadata, context.auth_context() if self._directory.knows_certificates else {})
 
     def admit_session(self, shown: Credentials) -> None:
         """Raises Unauthenticated where nobody may open a session with these."""

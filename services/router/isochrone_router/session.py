@@ -269,7 +269,7 @@ class Sessions:
     async def _serve(self, _: Any, context: Any) -> None:
         credentials = NONE
         if self._gatekeeper is not None:
-            credentials = self._gatekeeper.credentials(context)
+            credentials = self._gatekeeper.credentials(context.invocation_metadata() or (), context)
             try:
                 self._gatekeeper.admit_session(credentials)
             except IsochroneError as error:

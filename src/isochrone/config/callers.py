@@ -37,7 +37,7 @@ class CallerConfig(Section):
     """Requests a second, of all routers together; legs of a fan-out one by one. 0: none at all. Unset: no limit."""
     burst: int | None = Field(default=None, ge=1, le=10_000_000)
     """The most at once after a pause. Unset: what the rate gives in a second. At the least it is what the rate gives in
-    a tenth of one: routers settle with each other some ten times a second."""
+    a tenth of one: routers settle with each other every some hundredths."""
     concurrency: int | None = Field(default=None, ge=0, le=1_000_000)
     """Requests under way at once, in all routers together. 0: none at all. Unset: no limit."""
 
