@@ -7,7 +7,11 @@
     {mesh}:quota:<caller>         a bucket of tokens: its level, as of when        until full, at least BUCKET_TTL_MS
     {mesh}:slots:<caller>         hash of boot ids: slots held, wanted, until when   SLOTS_TTL_MS, from the last renewal
 
-Nothing is permanent. `{mesh}` is a hash tag: in a cluster all keys of a mesh share a slot.
+In the cache, which is another database or server:
+
+    <mesh>:answer:<digest>        a last good answer (isochrone.answers)             its route's ttl_s, from its answer
+
+Nothing is permanent. `{mesh}` is a hash tag: in a cluster all keys of a mesh share a slot. Answers spread.
 """
 
 from __future__ import annotations
@@ -64,3 +68,6 @@ class Keys:
 
     def slots(self, caller: str) -> str:
         return f"{{{self.mesh}}}:slots:{caller}"
+
+    def answer(self, digest: bytes) -> str:
+        return f"{self.mesh}:answer:{digest.hex()}"

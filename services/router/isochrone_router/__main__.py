@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from isochrone.certificates import check_own
 from isochrone.config import MeshConfig, load_config
+from isochrone.link.stream import dial
+from isochrone.link.tls import LinkTls
 from isochrone.process import Ready, run_process, run_until_signalled
-from isochrone.surroundings import broker_of, export_of
+from isochrone.surroundings import answers_of, broker_of, export_of
 from isochrone_router.crew import Crew
 from isochrone_router.router import Router
 
@@ -26,6 +30,7 @@ def main() -> None:
 
     async def serve(ready: Ready) -> None:
         config = load_config(arguments.config)
+        check_own(config, arguments.config, ("router", "tls"), config.router.tls)
         if config.router.processes > 1 and arguments.process is None:
             crew = Crew(config, arguments.config, nodes=arguments.node_address)
             _on_hangup(config, crew.read_callers_again)
@@ -41,7 +46,9 @@ def main() -> None:
             broker=broker,
             nodes=arguments.node_address,
             index=index,
+            dial=functools.partial(dial, tls=LinkTls.of(config)),
             export=export_of(config, service="isochrone-router", name=name),
+            answers=answers_of(config),
         )
         _on_hangup(config, router.read_callers_again)
         await router.start()

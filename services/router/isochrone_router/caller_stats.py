@@ -7,9 +7,11 @@ from collections.abc import Callable, Collection
 
 from isochrone.config import NOT_A_NAME
 from isochrone.keys import Tier
+from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM
 from isochrone_router.past import Past
 from isochrone_router.route_stats import OTHER
 
+FAN_OUTS = (FAN_OUT, FAN_OUT_STREAM)
 _TIERS = frozenset(Tier)
 
 
@@ -26,7 +28,8 @@ class CallerStats:
         return f"<CallerStats of {self.requests.total()} requests>"
 
     def __call__(self, past: Past) -> None:
-        for one in past.legs or (past,):
+        # Other requests have legs too: those that were to stand in for them.
+        for one in (past.legs if past.route in FAN_OUTS else ()) or (past,):
             report = one.report
             caller = report.caller if report.caller in self._callers() else NOT_A_NAME
             self.requests[caller, report.tier if report.tier in _TIERS else OTHER, one.code] += 1

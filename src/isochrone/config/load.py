@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import yaml
@@ -47,6 +48,11 @@ def _loaded(path: Path, model: type[_Model], *, required: str) -> _Model:
     return validated(model, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
 
 
+def line_of(path: Path, key: tuple[str, ...]) -> int:
+    """The line of a key in a file that `load_config` has read, or of the deepest section of it that the file has."""
+    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), key)
+
+
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:
     """`data` as `model`; `where(location)` says file and line of a key for the message of a ConfigError."""
     try:
@@ -82,6 +88,8 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         else:  # dict[Name, Section]
             arguments = getattr(current, "__args__", ())
             current = arguments[-1] if arguments else None
+        if isinstance(current, UnionType):  # Section | None
+            current = current.__args__[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []
