@@ -64,6 +64,12 @@ class RouterLink:
         """Gives jobs back that were addressed to this node and that it will not run."""
         self._outbox.frames().returns.extend(jobs)
 
+    def tell_state(self) -> None:
+        """Tells the router how this node is doing, before the next ping would."""
+        state = self._events.node_state()
+        state.round_trip_us = int(self.clock_offset.round_trip_s * 1e6)
+        self._outbox.frames().state.CopyFrom(state)
+
     def drain(self) -> None:
         self._outbox.frames().drain = True
 
@@ -140,10 +146,7 @@ class RouterLink:
         """Keeps the clock offset current and shows the router that this node lives."""
         sent = 0
         while True:
-            frames = self._outbox.frames()
-            frames.ping.node_us = int(self._clock() * 1e6)
-            state = self._events.node_state()
-            state.round_trip_us = int(self.clock_offset.round_trip_s * 1e6)
-            frames.state.CopyFrom(state)
+            self._outbox.frames().ping.node_us = int(self._clock() * 1e6)
+            self.tell_state()
             sent += 1
             await asyncio.sleep(FIRST_PING_S if sent < FIRST_PINGS else PING_S)

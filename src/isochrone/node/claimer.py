@@ -81,6 +81,10 @@ class Claimer:
         elif self._wanted:
             self.wait_for_work()
 
+    def forgo(self, lanes: Collection[str]) -> None:
+        """Leaves these lanes to others, until allowed again."""
+        self.allow(self._allowed.difference(lanes))
+
     def wait_for_work(self) -> None:
         """Sees to it that a job that comes up is claimed: the device is free and nothing is staged."""
         self._wanted = True
@@ -220,6 +224,9 @@ class Claimer:
 
     def _stage(self, claimed: list[Claimed]) -> None:
         orphans = self._intake.from_lanes(claimed) if claimed else []
+        for lane in {claim.lane for claim in claimed}:
+            if self._served[lane].stands_back:  # it has become too slow while the claim was under way
+                self._intake.give_back(self._served[lane])
         if orphans:
             # Claim no more from there until it is known who they are.
             self._allowed -= {orphan.lane for orphan in orphans}

@@ -18,6 +18,7 @@ from isochrone.lane import Claimed
 from isochrone.link.router_link import RouterLink
 from isochrone.node.credit import Credit
 from isochrone.node.link_caller import LinkCaller
+from isochrone.node.pace import too_late
 from isochrone.node.served import Served
 from isochrone.node.staging import JobKey, Outcome, Ran, ReplyTo, Seen, StagedJob
 from isochrone.tracing import trace_id_of
@@ -147,6 +148,22 @@ class Intake:
             for served in self._served.values():
                 if served.cancel(key):
                     break
+
+    def give_back(self, served: Served) -> int:
+        """Returns staged jobs that this node can't do in time to their routers, which ask others. Calls of the node's
+        own API stay: there is nobody else to ask. Gives their number."""
+        free_at_s = max(self._busy_until_s(), self._clock())
+        late = too_late(served.staging.jobs, free_at_s=free_at_s, latency=served.latency.current)
+        returned: dict[LinkCaller, list[StagedJob]] = defaultdict(list)
+        for job in late:
+            if isinstance(job.reply_to, LinkCaller):
+                returned[job.reply_to].append(job)
+        for caller, jobs in returned.items():
+            served.staging.take(jobs)
+            for job in jobs:
+                self._seen.forget(job.key)
+            caller.link.return_jobs([job.key.job for job in jobs])
+        return sum(map(len, returned.values()))
 
     def grant(self, owner: int, job: int, chunks: int) -> None:
         """Whoever takes a job's chunks has room for more."""

@@ -44,6 +44,7 @@ class NodeLoop:
         self._shares = shares
         self._trace = trace
         self._leaving = False
+        self._rehearsals: list[tuple[BatchServed, asyncio.Future[float]]] = []
         self.busy_until_s = 0.0
         """When the running batch is expected to end; in the past when the device is free."""
 
@@ -61,6 +62,14 @@ class NodeLoop:
         """Lets `run` return once what is staged has been answered."""
         self._leaving = True
         self._filled.set()
+
+    async def rehearse(self, served: BatchServed) -> float:
+        """Runs one of the model's examples, once nothing is staged, to learn how long it takes now. Gives how many
+        times as long that was as predicted."""
+        times: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._rehearsals.append((served, times))
+        self._filled.set()
+        return await times
 
     async def _step(self) -> None:
         served = await self._next()
@@ -85,7 +94,9 @@ class NodeLoop:
         self._filled.clear()
         staged = [served for served in self._served.values() if served.staging]
         if not staged:
-            if not self._leaving:
+            if self._rehearsals and not self._leaving:
+                await self._rehearse(*self._rehearsals.pop(0))
+            elif not self._leaving:
                 self._claimer.wait_for_work()
                 await self._filled.wait()
             return None
@@ -119,6 +130,16 @@ class NodeLoop:
         self._reply(ran, outcomes)
         if inline:
             await asyncio.sleep(0)  # let the others have their turn
+
+    async def _rehearse(self, served: BatchServed, times: asyncio.Future[float]) -> None:
+        weight = max(1, min(round(served.mean_weight), served.model.max_units))
+        expected_s = served.latency.current.of(weight)
+        self.busy_until_s = self._clock() + expected_s
+        took = await self._device.rehearse(served.model, weight, expected_s=expected_s)
+        if took is not None:
+            served.rehearsed(*took)
+        if not times.done():  # else nobody wants to know any more
+            times.set_result(1.0 if took is None else took[1] / max(expected_s, 1e-9))
 
     def _account(
         self, served: BatchServed, jobs: Sequence[StagedJob], *, units: int, compute_s: float, ended_s: float

@@ -24,6 +24,7 @@ from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
 from isochrone.link.tls import LinkTls
 from isochrone.methods import streams
 from isochrone.model import Model, StreamModel
+from isochrone.node.bystander import Bystander
 from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.intake import Intake
@@ -96,6 +97,7 @@ class Node:
         self._api_tls = api_tls
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
+        self._bystander: Bystander | None = None
         self._registry: Registry | None = None
         self._draining = False
 
@@ -170,8 +172,17 @@ class Node:
                 allow=self._allow,
                 latency=lambda: {lane: served.as_record() for lane, served in self._served.items()},
             )
+            self._bystander = Bystander(
+                self._batches,
+                boot=self.boot,
+                claimer=self._claimer,
+                intake=self._intake,
+                loop=self._loop,
+                changed=self._pace_changed,
+            )
             for served in self._served.values():
-                served.pace_changed = self._membership.check_soon
+                served.pace_changed = self._bystander.pace_changed
+            self._start_task(self._bystander.run(), "bystander")
             self._start_task(self._membership.run(), "membership")
             self._start_task(self._claimer.run(), "claimer")
         if self._batches:
@@ -194,6 +205,8 @@ class Node:
         self._draining = True
         log.info("draining")
         deadline_s = self._clock() + grace_s
+        if self._bystander is not None:
+            self._bystander.leaving = True
         for link in self._intake.links:
             link.drain()
         async with asyncio.TaskGroup() as leaving:  # side by side: each waits a while for a Redis that is silent
@@ -340,8 +353,22 @@ class Node:
         return await self._membership.orphans_found(orphans)
 
     def _allow(self, lanes: frozenset[str], census: Census) -> None:
+        assert self._bystander is not None, "the registry that this comes from is what it is made for"
         self._claimer.siblings = {lane: sum(lane in node.claims for node in census.nodes) for lane in self._served}
-        self._claimer.allow(() if self._draining else lanes)
+        leaves, before = self._bystander.counted(census), self._claimer.allowed
+        self._claimer.allow(() if self._draining else lanes - leaves)
+        if self._claimer.allowed != before:
+            self._tell_state()
+
+    def _pace_changed(self) -> None:
+        assert self._membership is not None, "with nobody to compare it to, no pace matters"
+        self._membership.check_soon()
+        self._tell_state()
+
+    def _tell_state(self) -> None:
+        """What routers are to know before the next ping."""
+        for link in self._intake.links:
+            link.tell_state()
 
     def _start_task(self, work: Any, name: str) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(work, name=name))

@@ -96,6 +96,11 @@ class Served(ABC):
         self.mean_units += 0.05 * (units - self.mean_units)
         self.mean_weight += 0.05 * (units / jobs - self.mean_weight)
 
+    def rehearsed(self, units: int, compute_s: float) -> None:
+        """Takes in an example that ran for nobody."""
+        if self.latency.observe(units, compute_s):
+            self.pace_changed()
+
     def as_variant(self) -> link_pb2.Variant:
         """How it introduces itself to routers."""
         return link_pb2.Variant(

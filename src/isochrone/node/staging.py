@@ -163,6 +163,10 @@ class Seen:
             del self._keys[next(iter(self._keys))]
         return True
 
+    def forget(self, key: JobKey) -> None:
+        """It was given back, and may come again."""
+        self._keys.pop(key, None)
+
     def forget_owner(self, owner: int) -> None:
         """Its process is gone, and with it everybody who could ask twice."""
         for key in [key for key in self._keys if key.owner == owner]:
