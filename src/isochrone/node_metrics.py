@@ -14,7 +14,15 @@ def families(nodes: Iterable[tuple[str, link_pb2.NodeState]]) -> Iterator[t.Fami
     backlog: Counter[t.Labels] = Counter()
     lanes: dict[t.Instrument, Counter[t.Labels]] = {
         instrument: Counter()
-        for instrument in (t.NODE_BATCHES, t.NODE_JOBS, t.NODE_UNITS, t.NODE_DROPPED, t.ENGINE_ACTIVE, t.ENGINE_WAITING)
+        for instrument in (
+            t.NODE_BATCHES,
+            t.NODE_JOBS,
+            t.NODE_UNITS,
+            t.NODE_DROPPED,
+            t.NODE_STANDS_BACK,
+            t.ENGINE_ACTIVE,
+            t.ENGINE_WAITING,
+        )
     }
     seconds: dict[t.Instrument, dict[t.Labels, float]] = {
         instrument: defaultdict(float) for instrument in (t.NODE_COMPUTE, t.NODE_WASTED)
@@ -29,6 +37,7 @@ def families(nodes: Iterable[tuple[str, link_pb2.NodeState]]) -> Iterator[t.Fami
             lanes[t.NODE_DROPPED][labels] += lane.dropped
             seconds[t.NODE_COMPUTE][labels] += lane.compute_s
             seconds[t.NODE_WASTED][labels] += lane.wasted_s
+            lanes[t.NODE_STANDS_BACK][labels] += lane.stands_back
             lanes[t.NODE_JOBS][labels] += lane.jobs
             lanes[t.NODE_UNITS][labels] += lane.units
             if lane.HasField("engine"):

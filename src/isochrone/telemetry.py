@@ -226,6 +226,13 @@ NODE_DROPPED = Instrument(
 NODE_COMPUTE = Instrument("isochrone.node.compute", _C, "s", "Time a node spent on forward calls", _ON_NODE)
 NODE_WASTED = Instrument("isochrone.node.wasted", _C, "s", "Of that, on jobs that had expired when done", _ON_NODE)
 NODE_BACKLOG = Instrument("isochrone.node.backlog_jobs", _G, "{job}", "Jobs on a node and not yet answered", ("node",))
+NODE_STANDS_BACK = Instrument(
+    "isochrone.node.stands_back",
+    _G,
+    "{node}",
+    "1 while a node leaves a lane to much faster ones",
+    _ON_NODE,
+)
 ENGINE_ACTIVE = Instrument("isochrone.engine.active", _G, "{job}", "Answers that an engine makes now", _ON_NODE)
 ENGINE_WAITING = Instrument("isochrone.engine.waiting", _G, "{job}", "Answers that wait for an engine", _ON_NODE)
 ENGINE_KV = Instrument(

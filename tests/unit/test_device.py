@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakes import Toy, staged
 from isochrone.errors import DeadlineExceeded, Internal, IsochroneError
-from isochrone.node.device import INLINE_S, Device
+from isochrone.node.device import COLD_S, INLINE_S, Device
 from isochrone.node.staging import StagedJob
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 
@@ -167,3 +167,25 @@ async def test_in_real_time_the_loop_goes_on_while_a_batch_runs() -> None:
     outcomes, _, _ = await running
     assert outcomes[0].payload == b"OK"
     device.close()
+
+
+@virtual_time
+async def test_an_example_is_run_twice_where_that_is_quick() -> None:
+    """A first call after a pause takes longer than those that follow; of slow ones, one is enough."""
+    model, clock = toy(), virtual_clock()
+    device = Device("cpu", clock=clock)
+    model.takes_s = 0.9 * COLD_S
+    assert await device.rehearse(model, 3, expected_s=LONG_S) == (3, pytest.approx(model.takes_s))
+    assert len(model.batches) == 2
+    model.takes_s = 1.1 * COLD_S
+    assert await device.rehearse(model, 3, expected_s=0.0) == (3, pytest.approx(model.takes_s))
+    assert len(model.batches) == 3
+
+
+@virtual_time
+async def test_an_example_that_raises_harms_nobody() -> None:
+    """It only tells nothing."""
+    model = toy()
+    model.example = lambda units: b"nothing"  # type: ignore[method-assign]
+    model.forward = lambda batch: 1 / 0  # type: ignore[method-assign,assign,return-value]
+    assert await Device("cpu", clock=virtual_clock()).rehearse(model, 1, expected_s=LONG_S) is None

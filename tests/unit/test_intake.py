@@ -11,6 +11,7 @@ from fakes import LANE, ROUTE, ROUTER, Collector, FakeRouterLink, Toy, a_job, cl
 from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, Unavailable
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry
+from isochrone.latency import Latency
 from isochrone.node.intake import Intake
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import JobKey
@@ -268,3 +269,44 @@ async def test_a_call_of_the_nodes_own_is_staged_like_any_other() -> None:
         )
     assert door.staged == [0]
     assert {number: type(error) for number, error in caller.outcomes.items()} == {1: InvalidRequest, 2: InvalidRequest}
+
+
+# A node that has become too slow.
+
+
+@virtual_time
+async def test_what_can_not_be_in_time_is_given_back() -> None:
+    """The rest stays, and so does a call of the node's own API: there is nobody else to ask."""
+    door, now_s = Door(), asyncio.get_running_loop().time()
+    door.served.latency.current = Latency(0.1, 0.0)
+    door.intake.from_link(door.link, [a_job(1, timeout_s=0.05), a_job(2, timeout_s=0.5)])
+    own = {"key": JobKey(7, 3), "reply_to": Collector(), "deadline_s": now_s + 0.05}
+    door.intake.from_caller(door.served, ROUTE, b"ok", **own)  # type: ignore[arg-type]
+    assert door.intake.give_back(door.served) == 1
+    assert (door.link.returned, door.staged) == ([1], [2, 3])
+
+
+@virtual_time
+async def test_what_was_given_back_may_come_again() -> None:
+    """From whoever finds that nobody else can do it any better; a copy of that is still a copy."""
+    door = Door()
+    door.served.latency.current = Latency(0.1, 0.0)
+    job = a_job(1, timeout_s=0.05)
+    door.intake.from_lanes([claimed(job)])
+    assert door.intake.give_back(door.served) == 1
+    door.intake.from_link(door.link, [job])
+    door.intake.from_link(door.link, [job])
+    assert (door.staged, [jobs for jobs, _ in door.link.claims]) == ([1], [[1], [1]])
+
+
+@virtual_time
+async def test_jobs_that_come_to_an_idle_node_tell_how_tight_they_are() -> None:
+    """Over a link as from a lane; such as come to a busy one have company, and tell nothing."""
+    door = Door()
+    door.busy_until_s = asyncio.get_running_loop().time() + 1
+    door.intake.from_link(door.link, [a_job(1, timeout_s=0.03)])
+    assert door.served.arrivals.tight_s == 0
+    door.intake.cancel(ROUTER, [1])
+    door.busy_until_s = 0
+    door.intake.from_link(door.link, [a_job(2, timeout_s=0.03)])
+    assert door.served.arrivals.tight_s == pytest.approx(0.03, abs=1e-5)

@@ -241,7 +241,8 @@ class Dispatcher:
             if flight is not None and link in flight.holders:
                 flight.holders.remove(link)
                 link.given -= 1
-                self._resend(flight, why="its node is leaving", had=link, not_run=True)
+                why = "its node gave it back" if link.takes_jobs else "its node is leaving"
+                self._resend(flight, why=why, had=link, not_run=True)
 
     def reported(self, link: NodeLink) -> None:
         if self._links is not None:
@@ -365,7 +366,9 @@ class Dispatcher:
         ]
         affordable = bool(nodes) and (not_run or self._attempts.take())
         if affordable:
-            self._send_again(flight, min(nodes, key=lambda node: node.backlog_s), had=had, why=why, not_run=not_run)
+            now_s, units = self._clock(), flight.job.weight
+            node = min(nodes, key=lambda node: node.done_in_s(units, now_s=now_s))
+            self._send_again(flight, node, had=had, why=why, not_run=not_run)
             return
         if nodes:
             self.unaffordable += 1

@@ -48,6 +48,10 @@ class LinkedNode:
         # A job that weighs nothing still counts, so that equal nodes share.
         return (self._in_full_s + 1e-6) * self.link.given
 
+    def done_in_s(self, units: float, *, now_s: float) -> float:
+        """Until it would be done with a job of that weight that is addressed to it."""
+        return max(self.backlog_s, self.free_at_s - now_s) + self.base_s + self.per_unit_s * units
+
     def renew(self) -> None:
         """Takes in what the node has said of itself."""
         variant = self.link.variants[self.lane]

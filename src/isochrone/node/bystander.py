@@ -35,15 +35,15 @@ class Bystander:
         claimer: Claimer,
         intake: Intake,
         loop: NodeLoop,
-        changed: Callable[[], None],
+        check_soon: Callable[[], None],
     ) -> None:
-        """`changed` is called when its pace has."""
+        """`check_soon` has a census taken now."""
         self._served = served
         self._boot = boot
         self._claimer = claimer
         self._intake = intake
         self._loop = loop
-        self._changed = changed
+        self._check_soon = check_soon
         self._others: dict[str, list[Pace]] = {}
         """By lane, of the other nodes that claim from it, as of the last census."""
         self._look_again = asyncio.Event()
@@ -71,12 +71,13 @@ class Bystander:
         return self.lanes
 
     def pace_changed(self) -> None:
-        """A model has become slower or faster. What is too slow now stands back at once; the census is asked before
-        it comes back."""
+        """A model has become slower or faster. What is too slow now stands back at once, by what others were at the
+        last census. The next one is taken now: it may be that they have become slower as well, and that none claims
+        any more."""
         before = self.lanes
         self._decide()
         self._claimer.forgo(self.lanes - before)
-        self._changed()
+        self._check_soon()
 
     async def run(self) -> None:
         """Runs examples now and then while it stands back, until cancelled."""

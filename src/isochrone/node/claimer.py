@@ -11,7 +11,7 @@ from isochrone.errors import ConfigError
 from isochrone.keys import Queue, Tier
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes, Want, Wants
 from isochrone.node.intake import Intake
-from isochrone.node.served import BatchServed, Served
+from isochrone.node.served import Served
 from isochrone.shares import Shares
 
 log = logging.getLogger(__name__)
@@ -201,12 +201,9 @@ class Claimer:
             served.siblings = self._siblings(lane)
 
     def _learn(self, claimed: Sequence[Claimed]) -> None:
-        """Jobs that an idle node waited for have not waited themselves: they tell how tight such jobs are."""
+        """Jobs that an idle node waited for have not waited themselves."""
         for lane in {claim.lane for claim in claimed}:
-            served = self._served[lane]
-            if isinstance(served, BatchServed):
-                for job in served.staging.jobs:
-                    served.arrivals.fresh(job.objective_s - job.claimed_s)
+            self._served[lane].came_to_idle()
 
     async def _interrupt(self) -> None:
         lanes = self._lanes

@@ -109,10 +109,14 @@ class Intake:
         caller = self._callers.get(link.router)
         if caller is None:
             return
+        idle = self._clock() >= self._busy_until_s() and not any(served.backlog for served in self._served.values())
         here = [job for job in jobs if job.lane in self._served and not self.leaving]
         if len(here) < len(jobs):
             link.return_jobs([job.id for job in jobs if job.lane not in self._served or self.leaving])
         self._accept(caller, here)
+        if idle:
+            for lane in {job.lane for job in here}:
+                self._served[lane].came_to_idle()
 
     def from_caller(
         self,

@@ -98,6 +98,8 @@ class Node:
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
         self._bystander: Bystander | None = None
+        self._told: frozenset[str] = frozenset()
+        """Lanes that routers have heard it claims from."""
         self._registry: Registry | None = None
         self._draining = False
 
@@ -178,7 +180,7 @@ class Node:
                 claimer=self._claimer,
                 intake=self._intake,
                 loop=self._loop,
-                changed=self._pace_changed,
+                check_soon=self._membership.check_soon,
             )
             for served in self._served.values():
                 served.pace_changed = self._bystander.pace_changed
@@ -355,20 +357,11 @@ class Node:
     def _allow(self, lanes: frozenset[str], census: Census) -> None:
         assert self._bystander is not None, "the registry that this comes from is what it is made for"
         self._claimer.siblings = {lane: sum(lane in node.claims for node in census.nodes) for lane in self._served}
-        leaves, before = self._bystander.counted(census), self._claimer.allowed
-        self._claimer.allow(() if self._draining else lanes - leaves)
-        if self._claimer.allowed != before:
-            self._tell_state()
-
-    def _pace_changed(self) -> None:
-        assert self._membership is not None, "with nobody to compare it to, no pace matters"
-        self._membership.check_soon()
-        self._tell_state()
-
-    def _tell_state(self) -> None:
-        """What routers are to know before the next ping."""
-        for link in self._intake.links:
-            link.tell_state()
+        self._claimer.allow(() if self._draining else lanes - self._bystander.counted(census))
+        if self._claimer.allowed != self._told:
+            self._told = self._claimer.allowed
+            for link in self._intake.links:  # before the next ping would
+                link.tell_state()
 
     def _start_task(self, work: Any, name: str) -> asyncio.Task[None]:
         self._tasks.append(asyncio.create_task(work, name=name))

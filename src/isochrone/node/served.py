@@ -82,6 +82,9 @@ class Served(ABC):
     def came(self, units: int, now_s: float) -> None:  # noqa: B027  only who batches has to know
         """A job was staged."""
 
+    def came_to_idle(self) -> None:  # noqa: B027  the same
+        """What is staged came while the node had nothing to do: it tells how tight such jobs are."""
+
     def grant(self, key: JobKey, chunks: int) -> None:  # noqa: B027  most models have no chunks
         """Whoever takes a job's chunks has room for more."""
 
@@ -213,6 +216,10 @@ class BatchServed(Served):
 
     def came(self, units: int, now_s: float) -> None:
         self.arrivals.came(units, now_s)
+
+    def came_to_idle(self) -> None:
+        for job in self.staging.jobs:
+            self.arrivals.fresh(job.objective_s - job.claimed_s)
 
     def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:
         """Decides over what is staged."""
