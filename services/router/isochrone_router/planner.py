@@ -183,9 +183,9 @@ def _found(ask: Ask, facts: LaneFacts) -> _Found | None:
 
 def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found:
     node = min(nodes, key=lambda node: node.backlog_s + node.base_s)
-    foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s)
+    foretold_s = 0.0  # where it answers step by step, beside others, only experience says
     if not facts.forecast.streams:
-        foretold_s += node.base_s + node.per_unit_s * ask.units
+        foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s) + node.base_s + node.per_unit_s * ask.units
     expected_s = foretold_s + facts.correction.expected_s(ask.now_s)
     return _Found(facts, Finish(expected_s, foretold_s, node.backlog_s), node)
 
