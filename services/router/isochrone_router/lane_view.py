@@ -49,7 +49,8 @@ class LinkedNode:
                 jobs = max(1.0, state.mean_jobs)
                 self.weight = state.mean_units / jobs
         self.claims = self.lane in self.link.report.claiming
-        self.batch_units = variant.batch_units
+        # Of jobs as they were lately, no more than a batch has places for.
+        self.batch_units = min(variant.batch_units, max(1, int(variant.batch_jobs * self.weight)))
         self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
         self.spread = latency.spread
         self.per_job_s = self.base_s / jobs + self.per_unit_s * self.weight

@@ -209,11 +209,18 @@ def _late(ask: Ask, best: _Found) -> Plan | None:
     spare = forecast.spare(ask.units, rank=ask.rank, now_s=ask.now_s, within_s=ask.due_s - ask.now_s)
     if spare < LEAST_SPARE:
         return None
-    foretold_s, ahead = forecast.finish(ask.units, rank=ask.rank, due_s=ask.end_s, now_s=ask.now_s)
+    foretold_s, ahead = forecast.finish(ask.units, rank=ask.rank, due_s=late_due_s(ask), now_s=ask.now_s)
     expected_s = foretold_s / min(spare, 1.0) + best.facts.correction.expected_s(ask.now_s)
     if expected_s > left_s:
         return None
     return _planned(ask, best._replace(finish=Finish(expected_s, foretold_s, ahead)), Why.LATE)
+
+
+def late_due_s(ask: Ask) -> float:
+    """When a job that will be late is due, as far as its lane's order goes: behind every job in time that may come while
+    anybody waits for it. If it were due at its end, it would go before jobs that can still be in time once it had waited
+    for long, and make them late in their turn: all of them, soon."""
+    return ask.end_s + (ask.due_s - ask.now_s)
 
 
 def _is_idle(ask: Ask, found: _Found) -> bool:

@@ -55,13 +55,13 @@ class SleepModel:
     With `decode_ms`, each request sleeps in a thread before that: time that nobody predicts.
     """
 
-    variant = "sleep"
     routes: Sequence[str] = (SLEEP,)
     unit = "units"
 
     def __init__(
         self,
         *,
+        variant: str = "sleep",
         sleep_ms: float = 10.0,
         unit_ms: float = 0.0,
         decode_ms: float = 0.0,
@@ -70,6 +70,7 @@ class SleepModel:
         journal: Journal | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.variant = variant
         self._sleep_s = sleep_ms / 1e3
         self._unit_s = unit_ms / 1e3
         self._decode_s = decode_ms / 1e3
