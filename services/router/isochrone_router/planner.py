@@ -122,8 +122,9 @@ class _Found(NamedTuple):
 
 def plan(ask: Ask, lanes: Sequence[LaneFacts], smaller: Sequence[LaneFacts] = ()) -> Plan | Refused:
     """The first lane, in the order given (the cheapest first), that will be in time at the quantile of the target;
-    else the one that is expected to be done first, if that is likely to be in time; else the same of the `smaller`; else one that
-    nobody waits for, to see; else, late, what time is left over; else a refusal that says why, and when to come back.
+    else the one that is expected to be done first, if that is likely to be in time; else the same of the `smaller`;
+    else one that nobody waits for, to see; else, late, what time is left over; else a refusal that says why, and when
+    to come back.
     """
     best: _Found | None = None
     why = Why.FASTEST
@@ -159,7 +160,7 @@ def _first_in_time(ask: Ask, lanes: Sequence[LaneFacts]) -> Plan | _Found | None
         found = _found(ask, facts)
         if found is None:
             continue
-        if found.finish.expected_s + facts.correction.at(ask.target) <= within_s:
+        if found.finish.expected_s + facts.correction.at(ask.target, ask.now_s) <= within_s:
             return _planned(ask, found, Why.CHEAPEST if found.node is None else Why.ADDRESSED)
         if fastest is None or found.finish.expected_s < fastest.finish.expected_s:
             fastest = found
@@ -196,7 +197,7 @@ def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found
 
 def _planned(ask: Ask, found: _Found, why: Why) -> Plan:
     facts, finish, node = found
-    quantile_s = finish.expected_s + facts.correction.at(ask.target)
+    quantile_s = finish.expected_s + facts.correction.at(ask.target, ask.now_s)
     left_s = ask.due_s - ask.now_s - quantile_s
     jobs = 0
     if left_s > 0 and node is None:
@@ -208,7 +209,7 @@ def _is_likely(ask: Ask, found: _Found) -> bool:
     """Whether it is expected to be in time and, where more goes first than the nodes can begin with, likely to be."""
     facts, finish, _ = found
     left_s = ask.due_s - ask.now_s - finish.expected_s
-    return left_s >= (0.0 if finish.ahead <= facts.forecast.jobs_at_once else facts.correction.at(LIKELY))
+    return left_s >= (0.0 if finish.ahead <= facts.forecast.jobs_at_once else facts.correction.at(LIKELY, ask.now_s))
 
 
 def _late(ask: Ask, best: _Found) -> Plan | None:
@@ -228,9 +229,9 @@ def _late(ask: Ask, best: _Found) -> Plan | None:
 
 
 def late_due_s(ask: Ask) -> float:
-    """When a job that will be late is due, as far as its lane's order goes: behind every job in time that may come while
-    anybody waits for it. If it were due at its end, it would go before jobs that can still be in time once it had waited
-    for long, and make them late in their turn: all of them, soon."""
+    """When a job that will be late is due, as far as its lane's order goes: behind every job in time that may come
+    while anybody waits for it. If it were due at its end, it would go before jobs that can still be in time once it had
+    waited for long, and make them late in their turn: all of them, soon."""
     return ask.end_s + (ask.due_s - ask.now_s)
 
 

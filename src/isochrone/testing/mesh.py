@@ -140,6 +140,8 @@ class LocalMesh:
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for node in self.nodes:
+            self.heal(node)  # else neither end would hear that the other leaves
         for router in self.routers:
             await router.close()
         for node in list(self.nodes):
