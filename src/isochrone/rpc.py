@@ -47,6 +47,8 @@ class Call(NamedTuple):
     traceparent: str = ""
     """The caller's, as W3C Trace Context has them; so is the next."""
     tracestate: str = ""
+    reserve_s: float = 0.0
+    """Of its time, what is kept for whoever stands in for its answer."""
 
 
 class Answered(NamedTuple):
@@ -184,9 +186,9 @@ def server_options(*, largest_bytes: int) -> tuple[tuple[str, Any], ...]:
     )
 
 
-def bind(server: grpc.aio.Server, listen: str) -> str:
+def bind(server: grpc.aio.Server, listen: str, credentials: grpc.ServerCredentials | None = None) -> str:
     """Binds the server; gives the address with the port that was really taken."""
-    port = server.add_insecure_port(listen)
+    port = server.add_insecure_port(listen) if credentials is None else server.add_secure_port(listen, credentials)
     if listen.startswith("unix:"):
         return listen
     return f"{listen.rpartition(':')[0]}:{port}"

@@ -3,6 +3,8 @@
 Every process gets the same file and takes its own section.
 """
 
+from isochrone.config.cache import CacheConfig
+from isochrone.config.fallback import FallbackConfig, LastGoodConfig, StaticConfig
 from isochrone.config.load import load_config, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
@@ -11,15 +13,22 @@ from isochrone.config.redis import RedisConfig
 from isochrone.config.route import RouteConfig
 from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
+from isochrone.config.tls import MeshTls, ServerTls
 
 __all__ = [
+    "CacheConfig",
     "DeviceConfig",
+    "FallbackConfig",
+    "LastGoodConfig",
     "LimitsConfig",
     "MeshConfig",
+    "MeshTls",
     "NodeConfig",
     "RedisConfig",
     "RouteConfig",
     "RouterConfig",
+    "ServerTls",
+    "StaticConfig",
     "TelemetryConfig",
     "load_config",
     "validated",
