@@ -5,7 +5,7 @@ Every process gets the same file and takes its own section.
 
 from isochrone.config.cache import CacheConfig
 from isochrone.config.fallback import FallbackConfig, LastGoodConfig, StaticConfig
-from isochrone.config.load import load_config, validated
+from isochrone.config.load import load_config, place_of, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import DeviceConfig
@@ -31,5 +31,6 @@ __all__ = [
     "StaticConfig",
     "TelemetryConfig",
     "load_config",
+    "place_of",
     "validated",
 ]
