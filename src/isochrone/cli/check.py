@@ -71,6 +71,11 @@ def problems(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> lis
     from isochrone.config import place_of
 
     found = []
+    if config.router.callers_file is not None:
+        try:
+            _check_callers(config)
+        except ConfigError as error:
+            found += [f"router.callers_file: {line}" for line in error.message.splitlines()]
     devices = {node.device for node in config.nodes.values()}
     for name, route in config.routes.items():
         for key, lanes in (("lanes", route.lanes), ("smaller", route.smaller)):
@@ -85,6 +90,14 @@ def problems(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> lis
         if broken is not None:
             found.append(f"{place_of(path, 'routes', name, 'objective_ms')}: {broken}")
     return found
+
+
+def _check_callers(config: MeshConfig) -> None:
+    """Raises ConfigError."""
+    from isochrone_router.callers_file import CallersFile
+
+    assert config.router.callers_file is not None
+    CallersFile(config.router.callers_file, others=config.callers)
 
 
 def doubts(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from isochrone.answers import AnswerStore
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
-from isochrone.config import DeviceConfig, MeshConfig, RouteConfig, RouterConfig
+from isochrone.config import CallerConfig, DeviceConfig, MeshConfig, RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.memory_broker import MemoryBroker
@@ -81,13 +81,14 @@ class LocalMesh:
         router: RouterConfig | Mapping[str, Any] | None = None,
         devices: Mapping[str, DeviceConfig | Mapping[str, Any]] | None = None,
         tiers: Mapping[str, float] | None = None,
+        callers: Mapping[str, CallerConfig | Mapping[str, Any]] | None = None,
         answers: AnswerStore | None = None,
     ) -> None:
         """`models` are served by each of so many `nodes` on the device class "cpu", and `more` by others. `routes`,
-        `router`, `devices` and `tiers` are as in a mesh's YAML file; a route that names no lanes may use those of all
-        models that serve it. Without `lanes`, jobs go over the links as they do without Redis. `hop_s` is how long a
-        message takes over a link. `answers` is where the routers keep last good answers together; without it, each
-        does by itself."""
+        `router`, `devices`, `tiers` and `callers` are as in a mesh's YAML file; a route that names no lanes may use
+        those of all models that serve it. Without `lanes`, jobs go over the links as they do without Redis. `hop_s` is
+        how long a message takes over a link. `answers` is where the routers keep last good answers together; without
+        it, each does by itself."""
         loop = asyncio.get_running_loop()
         self._clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
         self.broker = MemoryBroker(clock=self._clock) if lanes else None
@@ -100,6 +101,7 @@ class LocalMesh:
                 "mesh": MESH,
                 "redis": {"url": "none"},
                 "router": {**NO_LINGER, **_given(router)},
+                "callers": {caller: _given(its) for caller, its in (callers or {}).items()},
                 "devices": {device: _given(cost) for device, cost in (devices or {}).items()},
                 "tiers": tiers or {},
                 "routes": {route: _with_lanes(route, sla, self._groups) for route, sla in routes.items()},
