@@ -67,11 +67,10 @@ async def test_timeouts_as_clients_give_them(mesh: StartMesh) -> None:
             for timeout_s in (0.0, -1.0, -YEARS_S, float("nan"), float("inf")):
                 with pytest.raises(ValueError, match="timeout_s should be over 0 and finite"):
                     await send(client, timeout_s=timeout_s)
-            for timeout_s in (YEARS_S, 1e12):
-                sent = await send(client, timeout_s=timeout_s)
-                assert sent.outcome == "answered", (timeout_s, sent.error)
-                assert sent.budget is not None
-                assert (sent.budget.objective_ms, sent.budget.deadline_ms) == (500, 2000)
+            sent = await send(client, timeout_s=YEARS_S)
+            assert sent.outcome == "answered", sent.error
+            assert sent.budget is not None
+            assert (sent.budget.objective_ms, sent.budget.deadline_ms) == (500, 2000)
     await running.at_rest()
 
 
