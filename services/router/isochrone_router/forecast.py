@@ -136,7 +136,15 @@ class Forecast:
             full = self._full(units, due_s - now_s)
             rounds, rest = divmod(ahead * self.weight, full * count)
             if rounds:
-                wait_s += rounds * (base_s + per_unit_s * full) / self._left_for(rank, full)
+                round_s = base_s + per_unit_s * full
+                behind_s = rounds * round_s / self._left_for(rank, full)
+                # However much higher tiers want, its own has its share of the time: behind its own alone.
+                own = self.waiting.of_its_own(rank, due_s)
+                own_rounds = own * self.weight / (full * count)
+                if rank and self._shares[rank] and own_rounds * round_s < behind_s * self._shares[rank]:
+                    behind_s = own_rounds * round_s / self._shares[rank]
+                    ahead = max(own, 1.0)
+                wait_s += behind_s
             with_company = rest / count + units
             foretold_s = wait_s + base_s + per_unit_s * (with_company if with_company < full else max(full, units))
         else:

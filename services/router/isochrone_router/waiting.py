@@ -48,12 +48,16 @@ class Waiting:
         """Ours and others'."""
         return self.jobs + sum(self._others)
 
+    def of_its_own(self, rank: int, due_s: float) -> float:
+        """Jobs of the same tier that will be claimed before one of that time."""
+        queue, others = self._due_s[rank], self._others[rank]
+        before = bisect_left(queue, due_s)
+        return before + (others * before / len(queue) if queue else others)
+
     def ahead(self, rank: int, due_s: float) -> float:
         """Jobs that will be claimed before one of that tier and time: all of higher tiers, and those of its own that
         are due sooner. Others' jobs are taken to be as urgent as ours; where we have none, all of them come first."""
-        queue, others = self._due_s[rank], self._others[rank]
-        before = bisect_left(queue, due_s)
-        ahead = before + (others * before / len(queue) if queue else others)
+        ahead = self.of_its_own(rank, due_s)
         for higher in range(rank):
             ahead += len(self._due_s[higher]) + self._others[higher]
         return ahead
