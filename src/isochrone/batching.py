@@ -129,14 +129,16 @@ class BatchPolicy:
         drop: list[_J] = []
         on_time: list[_Due[_J]] = []
         late: list[_J] = []
+        base_s, per_unit_s, luck = latency.base_s, latency.per_unit_s, latency.luck
+        short = tuple(owed)  # looking a tier up in a dict costs more than all the rest: enums hash themselves slowly
         for job in waiting:
-            ends_s = now_s + latency.of(job.units)
-            if now_s + latency.at_best(job.units) > job.deadline_s:
+            takes_s = base_s + per_unit_s * job.units
+            if now_s + takes_s * luck > (deadline_s := job.deadline_s):
                 drop.append(job)
-            elif ends_s <= job.objective_s:
-                on_time.append(_Due(job.objective_s, job))
-            elif ends_s <= job.deadline_s and job.tier in owed:
-                on_time.append(_Due(job.deadline_s, job))
+            elif now_s + takes_s <= (objective_s := job.objective_s):
+                on_time.append(_Due(objective_s, job))
+            elif now_s + takes_s <= deadline_s and job.tier in short:
+                on_time.append(_Due(deadline_s, job))
             else:
                 late.append(job)
         late.sort(key=_end)
@@ -174,13 +176,13 @@ class BatchPolicy:
     def _all_in_time(self, jobs: Sequence[_Due[_J]], most: int, facts: _Facts) -> bool:
         """Whether all would be, were the most urgent to run now and the others behind them in batches of `most`."""
         count = self._reach(jobs, most, facts)
-        latency = facts.latency
-        starts_s = facts.now_s + latency.of(sum(due.job.units for due in jobs[:count]))
+        base_s, per_unit_s, most_jobs = facts.latency.base_s, facts.latency.per_unit_s, self.limits.jobs
+        starts_s = facts.now_s + facts.latency.of(sum(job.units for _, job in jobs[:count]))
         units = 0
-        for place, due in enumerate(jobs[count:]):
-            units += due.job.units
-            batches_before = max(units // (most + 1), place // self.limits.jobs)
-            if starts_s + latency.of(units) + batches_before * latency.base_s > due.due_s:
+        for place, (due_s, job) in enumerate(jobs[count:]):
+            units += job.units
+            batches = 1 + max(units // (most + 1), place // most_jobs)
+            if starts_s + per_unit_s * units + batches * base_s > due_s:
                 return False
         return True
 
@@ -188,32 +190,34 @@ class BatchPolicy:
         self, jobs: list[_Due[_J]], owed: Mapping[Tier, float], facts: _Facts
     ) -> tuple[list[_J], list[_J], ClosedBy]:
         """What runs and what is left, and why."""
-        led_by = set(Tier)
+        led_by: tuple[Tier, ...] = ()
         start = -1
-        tiers = {due.job.tier for due in jobs}
-        for lowest in (Tier.STANDARD, Tier.GOLD) if len(tiers) > 1 else ():
-            led_by.discard(_BELOW[lowest])
+        first = jobs[0].job.tier
+        mixed = any(job.tier is not first for _, job in jobs)
+        for led_by in _HIGHEST if mixed else ():
             leading = [due for due in jobs if due.job.tier in led_by]
             if leading and len(leading) < len(jobs) and self._all_in_time(leading, self.limits.units, facts):
                 start = jobs.index(leading[0])
                 break
         if start < 0:
-            led_by = set()
+            led_by = ()
             start = self._worthwhile(jobs, facts)
         able = jobs[start:]
-        if len(tiers) > 1:
+        if mixed:
             able = _by_rank(able, led_by, {tier: seconds / facts.a_unit_s for tier, seconds in owed.items()})
         room = min(self.limits.units, facts.latency.units_within(jobs[start].due_s - facts.now_s))
+        base_s, per_unit_s, most_jobs = facts.latency.base_s, facts.latency.per_unit_s, self.limits.jobs
         run: list[_J] = []
         left = _jobs(jobs[:start])
         units = 0
-        for due in able:
-            fits = not run or (len(run) < self.limits.jobs and units + due.job.units <= room)
-            if fits and facts.now_s + facts.latency.of(units + due.job.units) <= due.due_s:
-                run.append(due.job)
-                units += due.job.units
+        for due_s, job in able:
+            more = units + job.units
+            fits = not run or (more <= room and len(run) < most_jobs)
+            if fits and facts.now_s + base_s + per_unit_s * more <= due_s:
+                run.append(job)
+                units = more
             else:
-                left.append(due.job)
+                left.append(job)
         most_urgent_s = min(job.objective_s for job in run)
         passed_over = any(job.objective_s < most_urgent_s for job in left)
         return run, left, ClosedBy.OVERLOAD if passed_over else ClosedBy.DEADLINE
@@ -228,21 +232,22 @@ class BatchPolicy:
             at_hand += due.job.units
         worth = WORTH_RATE * _rate(at_hand, latency)
         best, reached = 0, -1.0
+        weights = [job.units for _, job in jobs]
         end = units = 0
-        for start, due in enumerate(jobs):
+        for start, (due_s, _) in enumerate(jobs):
             if end <= start:
-                end, units = start + 1, due.job.units
-            room = min(self.limits.units, latency.units_within(due.due_s - facts.now_s))
+                end, units = start + 1, weights[start]
+            room = min(self.limits.units, latency.units_within(due_s - facts.now_s))
             last = min(len(jobs), start + self.limits.jobs)
-            while end < last and units + jobs[end].job.units <= room:
-                units += jobs[end].job.units
+            while end < last and units + weights[end] <= room:
+                units += weights[end]
                 end += 1
             rate = _rate(units, latency)
             if rate > reached:
                 best, reached = start, rate
                 if rate >= worth:
                     break
-            units -= due.job.units
+            units -= weights[start]
         return best
 
     def _reach(self, jobs: Sequence[_Due[_J]], most: int, facts: _Facts) -> int:
@@ -250,10 +255,10 @@ class BatchPolicy:
         room = min(most, facts.latency.units_within(jobs[0].due_s - facts.now_s))
         units = jobs[0].job.units
         count = 1
-        for due in jobs[1 : self.limits.jobs]:
-            if units + due.job.units > room:
+        for _, job in jobs[1 : self.limits.jobs]:
+            units += job.units
+            if units > room:
                 break
-            units += due.job.units
             count += 1
         return count
 
@@ -288,7 +293,11 @@ class _Facts(NamedTuple):
         return max(self.latency.per_unit_s, 1e-9)
 
 
-_BELOW = {Tier.GOLD: Tier.STANDARD, Tier.STANDARD: Tier.BATCH}
+_HIGHEST = ((Tier.GOLD, Tier.STANDARD), (Tier.GOLD,))
+"""Which tiers go first under overload: as many as alone can be in time."""
+
+
+_ORDER = tuple(Tier)
 
 
 def _jobs(some: Sequence[_Due[_J]]) -> list[_J]:
@@ -302,18 +311,21 @@ def _rate(units: int, latency: Latency) -> float:
 
 def _by_rank(jobs: Sequence[_Due[_J]], led_by: Collection[Tier], owed: dict[Tier, float]) -> list[_Due[_J]]:
     """What is owed first, then what must be in time and will be, then higher tiers; the most urgent of each first."""
-    order = list(Tier)
-    ranked: list[list[_Due[_J]]] = [[] for _ in range(len(order) + 2)]
+    first: list[_Due[_J]] = []
+    leading: list[_Due[_J]] = []
+    ranked: list[list[_Due[_J]]] = [[] for _ in _ORDER]
+    units_owed = [owed.get(tier, 0.0) for tier in _ORDER]
     for due in jobs:
         tier = due.job.tier
-        if owed.get(tier, 0.0) > 0:
-            owed[tier] -= due.job.units
-            ranked[0].append(due)
+        rank = _ORDER.index(tier)
+        if units_owed[rank] > 0:
+            units_owed[rank] -= due.job.units
+            first.append(due)
         elif tier in led_by:
-            ranked[1].append(due)
+            leading.append(due)
         else:
-            ranked[2 + order.index(tier)].append(due)
-    return [due for rank in ranked for due in rank]
+            ranked[rank].append(due)
+    return first + leading + [due for rank in ranked for due in rank]
 
 
 def jobs_to_claim(*, room_units: int, mean_units: float, most: int) -> int:

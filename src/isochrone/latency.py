@@ -38,7 +38,12 @@ class Latency:
 
     def at_best(self, units: float) -> float:
         """What a lucky batch takes: below this, hope is over."""
-        return self.of(units) * max(1 - 2 * self.spread, 0.5)
+        return self.of(units) * self.luck
+
+    @property
+    def luck(self) -> float:
+        """What fraction of the expectation a lucky batch takes."""
+        return max(1 - 2 * self.spread, 0.5)
 
     def units_within(self, seconds: float) -> int:
         """The largest batch expected to be done in that time."""
