@@ -166,6 +166,7 @@ class FakeLink:
         self.state = LinkState.LINKED
         self.given = 0
         self.free_at_s = 0.0
+        self.has_left = False
         self.epoch = 0
         self.draining = False
         self.submitted: list[link_pb2.Job] = []

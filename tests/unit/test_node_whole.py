@@ -1,4 +1,4 @@
-"""A node as a whole, in a mesh of two, whatever comes in whatever order: nothing is lost, run twice, or run too late."""
+"""A node as a whole, in a mesh of two, whatever comes in whatever order: nothing lost, run twice, or run too late."""
 
 from __future__ import annotations
 
@@ -172,19 +172,22 @@ class World:
                 assert toy_pb2.ToyMessage.FromString(asked.answer).body == body
                 assert not asked.ask.trouble
         done: Counter[bytes] = Counter()
+        split: set[bytes] = set()
         for ran in (ran for model in self.models for ran in model.ran):
             if not ran.raised or len(ran.bodies) == 1:
                 done.update(body for body in ran.bodies if body)
             for body in filter(None, ran.bodies):
                 asked = self.asked[body]
                 assert ran.began_s <= asked.end_s + EXPIRED_BY_S, "expired, and run"
-                assert asked.left_s is None or ran.began_s <= asked.left_s + SOON_S, "left, and run"
+                left_s = None if body in split else asked.left_s  # a batch that runs goes on, in parts or whole
+                assert left_s is None or ran.began_s <= left_s + SOON_S, "left, and run"
+            split.update(ran.bodies if ran.raised else ())
         assert sum(count - 1 for count in done.values()) <= self.mesh.router.dispatcher.resent, "run twice"
         assert self.mesh.under_way == UnderWay(0, 0, 0)
-        assert [link.given for link in self.mesh.router.links.links.values() if link.takes_jobs] == [0, 0]
+        assert [link.given for link in self.mesh.router.links.links.values() if link.given] == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(gaps_ms, happens), min_size=5, max_size=60))
 def test_whatever_comes_is_answered_once_and_in_time(script: list[tuple[float, Ask | Pace | Redis | Replace]]) -> None:
     """Requests by lane and link, callers who leave, batches that raise, nodes that slow down, drain and come, a Redis

@@ -184,6 +184,10 @@ class Dispatcher:
                     continue
                 flight.holders.insert(0, link)
                 link.given += 1
+                if len(flight.tries) >= flight.ledger.attempts:  # sent again at no cost, as one that nobody had
+                    self._attempts.take()
+                    self.resent += 1
+                    flight.ledger.attempts += 1
             if flight.holders[-1] is link and flight.streams_from is None:  # of the latest copy
                 flight.claimed_at_s = now_s
                 flight.predicted_s = finish_in_s

@@ -49,6 +49,8 @@ class Links:
         self._gate_is_up = gate_is_up
         self._lane_closed = lane_closed
         self._census = Census()
+        self._left: set[int] = set()
+        """Nodes that have left in order; the census may still know them."""
         self._declared: frozenset[str] = frozenset()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unlinked_beats: Counter[int] = Counter()
@@ -143,7 +145,9 @@ class Links:
         return any(link.node == node and link.state in _UP for link in self.links.values())
 
     def take_over_from(self, link: NodeLink) -> None:
-        """Its node is linked by another address, if there is one."""
+        """Its node has left, or is linked by another address, if there is one."""
+        if link.has_left:
+            self._left.add(link.node)
         for other in self.links.values():
             if other is not link and other.node == link.node and not self.is_linked(link.node):
                 other.take_over()
@@ -171,6 +175,7 @@ class Links:
             node
             for node in self._census.nodes
             if node.boot not in linked
+            and node.boot not in self._left
             and (lane in node.claims or (lane in node.lanes and self._unlinked_beats[node.boot] >= GIVEN_UP_BEATS))
         ]
 
@@ -195,6 +200,7 @@ class Links:
             self._registry_answers = False
             return
         self._registry_answers = True
+        self._left &= {node.boot for node in self._census.nodes}
         self._declared = frozenset(record.uses)
         linked = self._linked()
         unlinked = [node.boot for node in self._census.nodes if node.boot not in linked]

@@ -79,6 +79,8 @@ class NodeLink:
         self._up = False
         self._ready = False
         self._needed = asyncio.Event()
+        self.has_left = False
+        """Its node said that it was leaving, and then the link ended: it claims nothing more."""
         self.given = 0
         """Jobs of ours that it holds, addressed or claimed."""
         self.free_at_s = 0.0
@@ -267,7 +269,8 @@ class NodeLink:
         self._up = False
         self.given = 0
         self.report = link_pb2.NodeState()
-        if self.state is not LinkState.DRAINING:
+        self.has_left = self.state is LinkState.DRAINING
+        if not self.has_left:
             log.warning("link to node %s is down", self.name)
         self.state = LinkState.DIALLING
         self._events.link_down(self)
