@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from isochrone.keys import Tier
 from isochrone_router.correction import STALE_S, Correction
+from isochrone_router.forecast import Forecast, Shares
 from isochrone_router.waiting import RANK, Waiting
 
 tiers = st.sampled_from(Tier)
@@ -52,6 +53,34 @@ def test_others_jobs_are_as_urgent_as_ours() -> None:
     assert waiting.ahead(1, 5.0) == 1 + 5
     waiting.others_are(Tier.STANDARD, -3)  # a claim was on its way when they were counted
     assert waiting.ahead(1, 5.0) == 1
+
+
+class Free:
+    """NodeFacts of a node that is free, and does ten units in 20 ms."""
+
+    claims, base_s, per_unit_s, batch_units, weight, per_job_s = True, 0.010, 0.001, 10, 1.0, 0.002
+    free_at_s = backlog_s = 0.0
+
+
+def test_a_tier_waits_behind_its_own_where_higher_ones_want_everything() -> None:
+    """It has its share of the time however many they are; where they are few, it waits for them alone."""
+    forecast = Forecast(shares=Shares((0.5, 0.25, 0.0)))
+    forecast.renew([Free()])
+
+    def finish_s(tier: Tier) -> float:
+        return forecast.finish(1, rank=RANK[tier], due_s=2.0, now_s=0.0)[0]
+
+    for _ in range(20):
+        forecast.waiting.add(Tier.GOLD, 1.0)
+    alone_s = 0.011
+    assert finish_s(Tier.STANDARD) == pytest.approx(alone_s)
+    for _ in range(10):
+        forecast.waiting.add(Tier.STANDARD, 1.0)
+    assert finish_s(Tier.STANDARD) == pytest.approx(3 * 0.020 + alone_s)
+    for _ in range(1000):
+        forecast.waiting.add(Tier.GOLD, 1.0)
+    assert finish_s(Tier.STANDARD) == pytest.approx(0.020 / 0.25 + alone_s)
+    assert finish_s(Tier.BATCH) > 2.0
 
 
 def fed(*took_ms: float, every_s: float = 0.005) -> tuple[Correction, float]:

@@ -155,6 +155,23 @@ async def test_a_claimer_out_of_reach_closes_the_lane() -> None:
 
 
 @virtual_time
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_a_node_that_left_in_order_closes_no_lane(in_order: bool) -> None:
+    """The census may still know it, but it claims nothing more; of one whose link just broke, nobody knows."""
+    at = Router("local:0", "local:1")
+    await at.node("local:0", LANE)
+    await at.node("local:1", LANE)
+    async with running(at):
+        await asyncio.sleep(2.1 * HEARTBEAT_S)
+        assert at.is_open
+        link = at.link("local:1")
+        link.state, link.has_left = LinkState.DIALLING, in_order
+        at.links.take_over_from(link)  # type: ignore[arg-type]
+        at.links.refresh()
+        assert at.is_open == in_order
+
+
+@virtual_time
 async def test_a_new_node_is_given_the_time_to_be_dialled() -> None:
     """It doesn't claim yet, so nothing of ours can get lost there; only one never reached closes the lane."""
     async with running(Router("a")) as router:
