@@ -3,7 +3,7 @@
 Every process gets the same file and takes its own section.
 """
 
-from isochrone.config.load import load_config, validated
+from isochrone.config.load import load_config, load_file, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import DeviceConfig
@@ -22,5 +22,6 @@ __all__ = [
     "RouterConfig",
     "TelemetryConfig",
     "load_config",
+    "load_file",
     "validated",
 ]

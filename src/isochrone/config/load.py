@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, TypeVar
 
 import yaml
@@ -17,6 +18,11 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def load_config(path: Path) -> MeshConfig:
     """Reads and checks a mesh's file. Raises ConfigError with file, line and key."""
+    return load_file(path, MeshConfig)
+
+
+def load_file(path: Path, model: type[_Model]) -> _Model:
+    """Reads and checks a YAML file that holds a mapping. Raises ConfigError with file, line and key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -34,7 +40,7 @@ def load_config(path: Path) -> MeshConfig:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{path}:1: should be a mapping with at least 'routes'")
     _refuse_repeated_keys(path, node, "")
-    return validated(MeshConfig, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
+    return validated(model, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
 
 
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:
@@ -70,8 +76,10 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
             field = current.model_fields.get(str(part))
             current = field.annotation if field else None
         else:  # dict[Name, Section]
-            arguments = getattr(current, "__args__", ())
+            arguments = [each for each in getattr(current, "__args__", ()) if each not in (None, NoneType, Ellipsis)]
             current = arguments[-1] if arguments else None
+        if isinstance(current, UnionType):  # Section | None
+            current = next((each for each in current.__args__ if each is not NoneType), None)
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []

@@ -1,0 +1,88 @@
+"""A request in a simulation, from its arrival to its one end."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from isochrone.keys import Tier
+
+if TYPE_CHECKING:
+    from isochrone.simulator.router import Router
+
+
+class End(StrEnum):
+    """How a request ends: one of these, once."""
+
+    IN_TIME = "in time"  # answered within its objective
+    LATE = "late"  # answered after it, and before its deadline
+    REFUSED = "refused"  # by admission, at once
+    DROPPED = "dropped"  # could not have been in time for its deadline, and was not run
+    EXPIRED = "expired"  # no answer by its deadline
+    LOST = "lost"  # its node died, and it was not sent again
+
+
+NEVER_S = float("inf")
+
+
+class Job:
+    """A request (isochrone.batching.Waiting). Times are seconds of the virtual clock."""
+
+    __slots__ = (
+        "arrived_s",
+        "attempts",
+        "claimed_s",
+        "deadline_s",
+        "end",
+        "given_s",
+        "lane",
+        "node",
+        "number",
+        "objective_s",
+        "overdue_s",
+        "plan",
+        "route",
+        "router",
+        "started_s",
+        "tier",
+        "units",
+        "worthless_s",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        route: int,
+        units: int,
+        tier: Tier,
+        arrived_s: float,
+        objective_s: float,
+        deadline_s: float,
+        drops: bool,
+        router: Router,
+    ) -> None:
+        self.number = number
+        self.route = route
+        self.units = units
+        self.tier = tier
+        self.arrived_s = arrived_s
+        self.objective_s = objective_s
+        self.worthless_s = deadline_s
+        """When its caller gives up."""
+        self.deadline_s = deadline_s if drops else NEVER_S
+        """The same, as far as nodes are told: those that drop nothing are told of none."""
+        self.router = router
+        self.end: End | None = None
+        self.lane = ""
+        self.node: object | None = None
+        """Who has it, once it is claimed."""
+        self.attempts = 1
+        self.given_s = 0.0
+        self.claimed_s = 0.0
+        self.started_s = 0.0
+        self.overdue_s = NEVER_S
+        self.plan: object | None = None
+
+    def __repr__(self) -> str:
+        return f"<Job {self.number} of {self.units} units, {self.end or 'under way'}>"

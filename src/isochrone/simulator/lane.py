@@ -1,0 +1,98 @@
+"""The queues that nodes take jobs from: a lane as the mesh has it, and the plain FIFO of others."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Protocol
+
+from isochrone.keys import Tier
+from isochrone.simulator.job import Job
+
+
+class Claimer(Protocol):
+    """A node that waits on lanes."""
+
+    def woken(self, lane: SharedLane) -> None:
+        """A job has come into the lane, and this is whose turn it is."""
+
+    def still_waits(self, ticket: int) -> bool:
+        """Whether it waits since it took that ticket."""
+
+
+class SharedLane:
+    """A lane: sorted by when jobs are due, tier by tier. Whoever waited longest is woken for the next job."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.claimers = 0
+        """Nodes that claim from it."""
+        self._tiers: dict[Tier, list[tuple[float, int, Job]]] = {tier: [] for tier in Tier}
+        self._waiting: deque[tuple[Claimer, int]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<SharedLane {self.name}, {len(self)} jobs>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tiers.values()))
+
+    def push(self, job: Job) -> None:
+        """Adds a job, and wakes a node for it."""
+        if job.end is not None:
+            return
+        heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+        waiting = self._waiting
+        while waiting:
+            node, ticket = waiting.popleft()
+            if node.still_waits(ticket):
+                node.woken(self)
+                return
+
+    def claim(self, count: int) -> list[Job]:
+        """Takes out the most urgent, higher tiers first. What was withdrawn meanwhile isn't there."""
+        claimed: list[Job] = []
+        for heap in self._tiers.values():
+            while heap and len(claimed) < count:
+                job = heappop(heap)[2]
+                if job.end is None or job.deadline_s == float("inf"):
+                    claimed.append(job)
+        return claimed
+
+    def wait(self, node: Claimer, ticket: int) -> None:
+        """The node is woken when its turn comes."""
+        self._waiting.append((node, ticket))
+
+
+class Server(Protocol):
+    """A node that looks into a FIFO."""
+
+    def look(self) -> None: ...
+
+
+class Fifo:
+    """A queue in the order of arrival, of one node or shared by several."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self._free: dict[Server, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<Fifo of {len(self.jobs)} jobs>"
+
+    def push(self, job: Job) -> None:
+        """Adds a job; the node that has been free longest looks at what there is."""
+        self.jobs.append(job)
+        if self._free:
+            next(iter(self._free)).look()
+
+    def take(self, count: int) -> Sequence[Job]:
+        """The oldest."""
+        jobs = self.jobs
+        return [jobs.popleft() for _ in range(min(count, len(jobs)))]
+
+    def is_free(self, node: Server) -> None:
+        self._free[node] = None
+
+    def is_busy(self, node: Server) -> None:
+        self._free.pop(node, None)

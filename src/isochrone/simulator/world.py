@@ -1,0 +1,179 @@
+"""Puts a scenario and a contender together, and lets time pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from random import Random
+
+from isochrone.batching import Limits
+from isochrone.simulator.arrivals import Arrival, arrivals
+from isochrone.simulator.contender import Batching, Contender, Placement
+from isochrone.simulator.device import Device
+from isochrone.simulator.engine import Engine
+from isochrone.simulator.job import End, Job
+from isochrone.simulator.lane import Fifo, SharedLane
+from isochrone.simulator.node import MeshNode
+from isochrone.simulator.peer_node import PeerNode
+from isochrone.simulator.peers import batcher
+from isochrone.simulator.placing import Group, Peer, parts_of
+from isochrone.simulator.router import Node, Placer, Router
+from isochrone.simulator.scenario import EventConfig, Scenario
+from isochrone.simulator.tally import Tally
+from isochrone_router.attempts import AttemptBudget
+
+
+class World:
+    """One run: nodes, queues, routers, and a clock that nobody waits for."""
+
+    def __init__(self, scenario: Scenario, contender: Contender) -> None:
+        """`contender` is a single setting. Raises ConfigError for recorded arrivals that can't be read."""
+        self._scenario = scenario
+        self._contender = contender
+        self.engine = Engine()
+        self.tally = Tally(scenario)
+        self._lanes: dict[str, SharedLane] = {}
+        self._fifos: dict[str, Fifo] = {}
+        self.nodes: dict[str, list[MeshNode | PeerNode]] = {
+            pool: [self._node(pool, index) for index in range(config.nodes)] for pool, config in scenario.pools.items()
+        }
+        self._routes = [
+            (route.objective_ms / 1e3, route.deadline_ms / 1e3, route.tier) for route in scenario.routes.values()
+        ]
+        self.routers = [self._router(index) for index in range(scenario.router.processes)]
+        self._turns = cycle(self.routers)
+        self._arrivals: Iterator[Arrival] = iter(arrivals(scenario))
+        self._router_s = scenario.network.router_us / 1e6
+        self._offered = 0
+        self._under_way: list[Job] = []
+
+    def __repr__(self) -> str:
+        nodes = sum(map(len, self.nodes.values()))
+        return f"<World of {nodes} nodes, {self._contender.title}, {self.engine!r}>"
+
+    def run(self) -> Tally:
+        """Until every request has ended."""
+        for nodes in self.nodes.values():
+            for node in nodes:
+                node.start()
+        for event in self._scenario.events:
+            self.engine.at(event.at_s, self._happen, event)
+        self._next()
+        longest_s = max(deadline_s for _, deadline_s, _ in self._routes)
+        self.engine.run(self._scenario.duration_s + longest_s + 1.0)
+        return self.tally
+
+    def _next(self) -> None:
+        arrival = next(self._arrivals, None)
+        if arrival is not None:
+            self.engine.at(arrival.at_s + self._router_s, self._arrive, arrival)
+
+    def _arrive(self, arrival: Arrival) -> None:
+        objective_s, deadline_s, _ = self._routes[arrival.route]
+        router = next(self._turns)
+        self._offered += 1
+        job = Job(
+            self._offered,
+            route=arrival.route,
+            units=arrival.units,
+            tier=arrival.tier,
+            arrived_s=arrival.at_s,
+            objective_s=arrival.at_s + objective_s,
+            deadline_s=arrival.at_s + deadline_s,
+            drops=self._contender.drops_expired,
+            router=router,
+        )
+        router.receive(job)
+        self._next()
+
+    def _happen(self, event: EventConfig) -> None:
+        for node in self.nodes[event.pool][: event.nodes]:
+            if event.does == "slow":
+                node.device.pace = event.factor
+            elif event.does == "fail" and node.is_up:
+                for job in node.fail():
+                    job.router.lost(job, node)
+            elif event.does == "return" and not node.is_up:
+                node.come_back()
+            elif event.does == "return":
+                node.device.pace = 1.0
+
+    def _node(self, pool: str, index: int) -> MeshNode | PeerNode:
+        scenario, contender = self._scenario, self._contender
+        services = scenario.lanes_of(pool)
+        device = Device(Random(f"{scenario.seed}/{pool}/{index}"))
+        hop_s = scenario.network.hop_us / 1e6
+        shared = contender.placement is Placement.LANE
+        name = f"{pool}-{index}"
+        if contender.batching is Batching.DEADLINE:
+            lanes = {}
+            if contender.placement in (Placement.PLANNER, Placement.LANE):
+                lanes = {lane: self._lanes.setdefault(lane, SharedLane(lane)) for lane in services}
+            for lane in lanes.values():
+                lane.claimers += 1
+            return MeshNode(
+                name, pool, services, lanes=lanes, device=device, engine=self.engine, hop_s=hop_s, tally=self.tally
+            )
+        queues = {lane: self._fifos.setdefault(lane, Fifo()) if shared else Fifo() for lane in services}
+        return PeerNode(
+            name,
+            pool,
+            services,
+            queues=queues,
+            batchers={
+                lane: batcher(contender, Limits(service.batch_units, service.batch_jobs), objective_s=self._tightest_s(lane))
+                for lane, service in services.items()
+            },
+            shared=shared,
+            drops=contender.drops_expired,
+            device=device,
+            engine=self.engine,
+            hop_s=hop_s,
+            tally=self.tally,
+        )
+
+    def _tightest_s(self, lane: str) -> float:
+        """The least objective of the routes that the lane answers."""
+        return min(
+            (route.objective_ms / 1e3 for route in self._scenario.routes.values() if lane in route.all_lanes),
+            default=float("inf"),
+        )
+
+    def _router(self, index: int) -> Router:
+        scenario = self._scenario
+        return Router(
+            self._placer(index),
+            engine=self.engine,
+            tally=self.tally,
+            hop_s=scenario.network.hop_us / 1e6,
+            router_s=scenario.network.router_us / 1e6,
+            attempts=AttemptBudget(scenario.router.extra_attempts),
+        )
+
+    def _placer(self, index: int) -> Placer:
+        scenario, contender = self._scenario, self._contender
+        pools = {lane: pool for pool in scenario.pools for lane in scenario.lanes_of(pool)}
+        groups = [[self._group(lane, pools) for lane in route.lanes] for route in scenario.routes.values()]
+        split = contender.splits[0] if contender.splits else None
+        return Peer(
+            groups,
+            placement=contender.placement,
+            parts=[parts_of(of_route, split, pools) for of_route in groups],
+            random=Random(f"{scenario.seed}/placing/{index}"),
+        )
+
+    def _group(self, lane: str, pools: Mapping[str, str]) -> Group:
+        nodes: Sequence[Node] = self.nodes[pools[lane]]
+        queues: Mapping[str, SharedLane | Fifo] = {**self._fifos, **self._lanes}
+        return Group(lane, nodes, queues.get(lane))
+
+
+def simulate(scenario: Scenario, contender: Contender) -> Tally:
+    """One run of one setting. Every request has ended when it returns."""
+    world = World(scenario, contender)
+    tally = world.run()
+    assert sum(sum(ends.values()) for ends in tally.ends) <= world._offered
+    return tally
+
+
+__all__ = ["End", "World", "simulate"]
