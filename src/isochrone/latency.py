@@ -72,7 +72,8 @@ class LatencyModel:
 
     def __repr__(self) -> str:
         now = self.current
-        return f"<LatencyModel {now.base_s * 1e6:.0f} µs + {now.per_unit_s * 1e6:.2f} µs a unit, ± {now.spread * 100:.0f} %>"
+        line = f"{now.base_s * 1e6:.0f} µs + {now.per_unit_s * 1e6:.2f} µs a unit"
+        return f"<LatencyModel {line}, ± {now.spread * 100:.0f} %>"
 
     @classmethod
     def fitted(cls, samples: list[tuple[int, float]]) -> LatencyModel:

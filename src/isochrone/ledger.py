@@ -51,6 +51,11 @@ class Ledger:
     chunks: int = 0
     tier: str = "standard"
     trace_id: bytes = b""
+    decision: budget_pb2.Decision | None = None
+    """Where the planner sent it and why, or why not."""
+    caller: str = ""
+    won: int = 0
+    """Which attempt was the answer."""
 
     def report(self, now_s: float) -> budget_pb2.BudgetReport:
         """What the answer carries when it leaves now. On every answer's way, so it is written to be quick."""
@@ -82,7 +87,11 @@ class Ledger:
             units=self.units,
             tier=self.tier,
             trace_id=self.trace_id,
+            decision=self.decision,
+            caller=self.caller,
         )
+        if self.attempts > 1:
+            report.won = self.won
         if self.chunks:
             report.chunks = self.chunks
             report.first_us = max(0, int(self.first_s * 1e6) - received_us)

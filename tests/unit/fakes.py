@@ -80,7 +80,7 @@ def flight(
         ledger=Ledger(received_s=now_s, objective_s=objective_s, deadline_s=deadline_s),
         place=Sampler(0).place(),
         job=job,
-        objective_at_s=now_s + objective_s,
+        due_at_s=now_s + objective_s,
         deadline_at_s=now_s + deadline_s,
         over=settle,
         answered=answered,

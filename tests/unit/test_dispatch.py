@@ -17,10 +17,11 @@ from isochrone.status import to_status
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 from isochrone.v1 import link_pb2
 from isochrone_router.attempts import AttemptBudget
-from isochrone_router.dispatch import OVERDUE_S, UNHEARD_S, Dispatcher
+from isochrone_router.dispatch import UNHEARD_S, Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.links import LaneView, LinkedNode
+from isochrone_router.hedging import UNTRIED_MARGIN_S
+from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import CLAIM_ON_ITS_WAY_S, LOOK_AFTER_S
 
@@ -47,7 +48,7 @@ class Desk:
             linger_s=0.0,
             clock=clock,
         )
-        self.views = {LANE: LaneView(LANE, self.gate.depth)}
+        self.views = {LANE: LaneView(LANE)}
         self.dispatcher.use(self)  # type: ignore[arg-type]  # it is asked for views, and to refresh them
 
     async def _open(self) -> FakeLanes:
@@ -84,11 +85,13 @@ class Desk:
 
     def into_the_lane(self, **changes: object) -> Awaited:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
+        one.alternatives = tuple(self.views.values())
         self.dispatcher.dispatch(one, Plan(LANE))
         return one
 
     def over(self, link: FakeLink, **changes: object) -> Awaited:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
+        one.alternatives = tuple(self.views.values())
         self.dispatcher.dispatch(one, Plan(LANE, LinkedNode(link, LANE)))  # type: ignore[arg-type]
         return one
 
@@ -210,7 +213,7 @@ async def test_an_overdue_job_is_given_to_another_as_well() -> None:
         one = at.into_the_lane()
         await asyncio.sleep(0)
         at.claimed(slow, one, finish_in_s=0.010)
-        await asyncio.sleep(0.015 + OVERDUE_S - SOON_S)
+        await asyncio.sleep(0.015 + UNTRIED_MARGIN_S - SOON_S)
         assert other.submitted == []
         await asyncio.sleep(2 * SOON_S)
         [copy] = other.submitted
@@ -232,7 +235,7 @@ async def test_the_first_copy_may_still_win() -> None:
         slow, other = at.links
         one = at.into_the_lane()
         at.claimed(slow, one, finish_in_s=0.0)
-        await asyncio.sleep(2 * OVERDUE_S)
+        await asyncio.sleep(2 * UNTRIED_MARGIN_S)
         assert len(other.submitted) == 1
         at.answered(slow, one, b"first")
         at.dispatcher.finish(one)
@@ -249,7 +252,7 @@ async def test_a_job_with_a_second_copy_under_way_is_not_taken_for_one_in_the_la
         one = at.into_the_lane()
         await asyncio.sleep(0)
         at.claimed(slow, one, finish_in_s=0.0)
-        await asyncio.sleep(OVERDUE_S + SOON_S)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
         assert not one.in_lane
         at.refuse = True
         at.lanes.close()
@@ -318,7 +321,7 @@ async def test_a_broken_link_costs_nothing_where_another_copy_is_under_way() -> 
         dead, other, third = at.links
         one = at.into_the_lane()
         at.claimed(dead, one, finish_in_s=0.0)
-        await asyncio.sleep(OVERDUE_S + SOON_S)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
         [given] = [link for link in (other, third) if link.submitted]
         at.claimed(given, one, finish_in_s=5.0)
         at.goes_down(dead)
@@ -479,7 +482,7 @@ async def test_a_second_copy_that_is_lost_leaves_the_first() -> None:
         slow, dead = at.links
         one = at.into_the_lane()
         at.claimed(slow, one, finish_in_s=0.0)
-        await asyncio.sleep(OVERDUE_S + SOON_S)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
         assert len(dead.submitted) == 1
         at.goes_down(dead)
         assert not one.answered.done()

@@ -150,7 +150,7 @@ async def test_jobs_of_one_turn_are_pushed_together() -> None:
         [pushed] = at.redis.lanes.pushes
         assert [entry.member for entry in pushed] == [one.member for one in flights]
         for entry, one in zip(pushed, flights, strict=True):
-            assert entry.due == pytest.approx(one.objective_at_s + at.redis.lanes.ahead_s, abs=1e-6)
+            assert entry.due == pytest.approx(one.due_at_s + at.redis.lanes.ahead_s, abs=1e-6)
 
 
 @virtual_time
@@ -355,7 +355,7 @@ async def test_the_origin_follows_the_lanes_clock() -> None:
         await asyncio.sleep(2)
         one = flight()
         at.gate.submit(one, linger_s=0)
-        assert one.due == pytest.approx(one.objective_at_s + 9999.0, abs=1e-6)
+        assert one.due == pytest.approx(one.due_at_s + 9999.0, abs=1e-6)
 
 
 @virtual_time

@@ -15,7 +15,8 @@ from isochrone.memory_broker import MemoryBroker
 from isochrone.registry import NodeRecord
 from isochrone.testing.virtual_time import virtual_time
 from isochrone.v1 import link_pb2
-from isochrone_router.links import GIVEN_UP_BEATS, LinkedNode, Links
+from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.links import GIVEN_UP_BEATS, Links
 
 OTHER = "other@cpu"
 SOON_S = 0.01
@@ -31,13 +32,12 @@ class Router:
         self.reachable = True
         self.closed: list[str] = []
         self.links = Links(
-            [LANE, OTHER],
+            [LaneView(LANE), LaneView(OTHER)],
             hello=link_pb2.Hello(router=0xA0, name="router", epoch=1),
             new_link=self._dial,  # type: ignore[arg-type]
             addresses=addresses,
             registry=self.registry if registry else None,
             gate_is_up=lambda: self.gate_is_up,
-            gate_depth=lambda lane: 0,
             lane_closed=self.closed.append,
         )
 

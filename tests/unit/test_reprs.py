@@ -48,7 +48,7 @@ def test_numbers_come_with_their_units() -> None:
     clock.observe(sent_s=1.0, received_s=1.0005, theirs_s=101.00025)
     assert repr(clock) == "<ClockOffset +100.000000 s ± 250 µs>"
     assert repr(AnswerMargin(0.0005)) == "<AnswerMargin 0.50 ms>"
-    assert repr(AttemptBudget(0.05)) == "<AttemptBudget 256.0 of 256>"
+    assert repr(AttemptBudget(0.05)) == "<AttemptBudget 128.0 of 128>"
 
 
 def test_jobs_on_a_node_are_named_by_router_and_number() -> None:

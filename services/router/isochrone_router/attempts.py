@@ -7,10 +7,10 @@ class AttemptBudget:
     """A token bucket filled by requests: `fraction` of a token each, up to `burst`.
 
     So second attempts stay under that fraction of the load however bad things are, and a node's death, which
-    takes a few dozen requests at once, finds the bucket full.
+    takes a few dozen requests at once, finds the bucket half full at least: hedges take no more than the other half.
     """
 
-    def __init__(self, fraction: float, *, burst: float = 256.0) -> None:
+    def __init__(self, fraction: float, *, burst: float = 128.0) -> None:
         self._fraction = fraction
         self._burst = burst
         self._tokens = burst
@@ -32,3 +32,7 @@ class AttemptBudget:
             return False
         self._tokens -= 1.0
         return True
+
+    def take_spare(self) -> bool:
+        """The same, for one that could be done without."""
+        return self._tokens >= self._burst / 2 and self.take()

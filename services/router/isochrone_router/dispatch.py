@@ -25,16 +25,16 @@ from isochrone.v1 import link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import NEVER_S, Flight, Flights
+from isochrone_router.hedging import Promises, hedge_to
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.links import LaneView, LinkedNode, Links
+from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.links import Links
 from isochrone_router.past import Try
-from isochrone_router.planner import Plan
+from isochrone_router.planner import Plan, Why
 from isochrone_router.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
-OVERDUE_S = 0.015
-"""A claimed job is overdue this long after the node's own prediction, plus half of what was predicted."""
 LINGER_SHARE = 0.2
 """The most of its objective that a job may wait for company."""
 COARSE_S = 0.001
@@ -68,10 +68,15 @@ class Dispatcher:
             flights, moment=attrgetter("overdue_at_s"), ring=self._is_late, clock=clock, coarse_s=COARSE_S
         )
         self._links: Links | None = None
+        self._promises = Promises()
         self.resent = 0
         """Second attempts made so far."""
         self.unaffordable = 0
         """Second attempts that were called for and not made: the attempt budget was spent."""
+        self.hedged = 0
+        """Second attempts made while the first might still be answered."""
+        self.hedges_won = 0
+        """Of these, such as were answered first."""
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self._flights!r}, {self._suspects!r}, {self.resent} sent again>"
@@ -105,6 +110,13 @@ class Dispatcher:
         flight.member = flight.job.SerializeToString()
         flight.ledger.submitted_s = self._clock()
         self._suspects.watch(flight)
+        self.views[flight.lane].forecast.submitted(
+            flight.tier,
+            units=flight.job.weight,
+            due_s=flight.due_at_s,
+            late=plan.why is Why.LATE,
+            now_s=flight.tried_from_s,
+        )
         self._gate.submit(flight, linger_s=min(self._linger_s, LINGER_SHARE * flight.ledger.objective_s))
 
     def recount(self, lanes: Iterable[str]) -> None:
@@ -117,8 +129,8 @@ class Dispatcher:
         if not self._flights.remove(flight):
             return
         if flight.in_lane:
-            self._suspects.forget(flight)
             self._gate.withdraw(flight)
+            self._no_longer_waits(flight)
         for link in flight.holders:
             link.given -= 1
             link.cancel(flight.id)
@@ -153,7 +165,8 @@ class Dispatcher:
                     self._resend(flight, why="its node is gone", had=link)
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
-        overdue_at_s = self._clock() + 1.5 * finish_in_s + OVERDUE_S
+        now_s = self._clock()
+        overdue_at_s = float("inf")
         for job in jobs:
             flight = self._flights.get(job)
             if flight is None:
@@ -170,10 +183,13 @@ class Dispatcher:
                     continue
                 flight.holders.insert(0, link)
                 link.given += 1
-            if flight.holders[-1] is link and flight.streams_from is None:
-                flight.overdue_at_s = overdue_at_s  # of the latest copy
+            if flight.holders[-1] is link and flight.streams_from is None:  # of the latest copy
+                flight.claimed_at_s = now_s
                 flight.predicted_s = finish_in_s
-        self._overdue.arm(overdue_at_s)
+                flight.overdue_at_s = now_s + self._promises.overdue_after_s(flight.lane, finish_in_s, now_s=now_s)
+                overdue_at_s = min(overdue_at_s, flight.overdue_at_s)
+        if overdue_at_s < NEVER_S:
+            self._overdue.arm(overdue_at_s)
 
     def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None:
         flight = self._flights.get(chunk.job)
@@ -198,6 +214,14 @@ class Dispatcher:
                 self._left_lane(flight)
             flight.answered_by = link
             ledger = flight.ledger
+            ledger.won = reply.attempt
+            if ledger.attempts > 1:
+                self.hedges_won += flight.hedge == reply.attempt
+            elif flight.predicted_s:
+                took_s = now_s - flight.claimed_at_s
+                self._promises.kept(flight.lane, promised_s=flight.predicted_s, took_s=took_s, now_s=now_s)
+            if done.lane:
+                ledger.lane = done.lane
             ledger.claimed_s = reply.claimed_us / 1e6
             ledger.started_s = done.started_us / 1e6
             ledger.computed_s = ledger.started_s + done.compute_us / 1e6
@@ -218,6 +242,10 @@ class Dispatcher:
                 link.given -= 1
                 self._resend(flight, why="its node is leaving", had=link, not_run=True)
 
+    def reported(self, link: NodeLink) -> None:
+        if self._links is not None:
+            self._links.reported(link)
+
     def payload_of(self, job: int) -> bytes | None:
         flight = self._flights.get(job)
         return None if flight is None else flight.call.request
@@ -232,9 +260,8 @@ class Dispatcher:
         """Redis is away, or nobody claims from the lane that could answer: what waits in it goes over the links."""
         for flight in self._flights:
             if flight.in_lane and flight.lane == lane:
-                self._suspects.forget(flight)
                 self._gate.withdraw(flight)
-                flight.member = b""
+                self._no_longer_waits(flight)
                 self._resend(flight, why="its lane is closed", not_run=True)
 
     def _refresh(self) -> None:
@@ -252,6 +279,7 @@ class Dispatcher:
         flight.holders.append(link)
         link.given += 1
         link.submit(job)
+        flight.claimed_at_s = 0.0
         flight.overdue_at_s = self._clock() + UNHEARD_S
         self._overdue.arm(flight.overdue_at_s)
 
@@ -275,13 +303,34 @@ class Dispatcher:
     def _is_late(self, flight: Flight) -> None:
         """Its node's own prediction has passed by a margin, or the node hasn't said that it has it."""
         flight.overdue_at_s = NEVER_S
-        if flight.holders:
-            self._resend(flight, why="its node is late", had=flight.holders[-1], may_answer=True)
+        if not flight.holders:
+            return
+        if flight.claimed_at_s:
+            self._hedge(flight)
+        else:
+            self._resend(flight, why="its node doesn't say that it has it", had=flight.holders[-1], may_answer=True)
+
+    def _hedge(self, flight: Flight) -> None:
+        """Sends a copy to another node, if one is likely to answer in time and nobody waits for it."""
+        now_s = self._clock()
+        node = hedge_to(flight, now_s=now_s)
+        if node is None:
+            return
+        if not self._attempts.take_spare():
+            self.unaffordable += 1
+            return
+        self.hedged += 1
+        self._send_again(flight, node, had=flight.holders[-1], why="its node is late")
+        flight.hedge = flight.job.attempt
 
     def _left_lane(self, flight: Flight) -> None:
         """The job no longer waits in its lane: a node has it, or had it."""
         self._gate.left(flight.queue)
+        self._no_longer_waits(flight)
+
+    def _no_longer_waits(self, flight: Flight) -> None:
         self._suspects.forget(flight)
+        self.views[flight.lane].forecast.left(flight.tier, flight.due_at_s)
         flight.member = b""
 
     def _lost_in_lane(self, flight: Flight) -> None:
@@ -309,16 +358,22 @@ class Dispatcher:
         ]
         affordable = bool(nodes) and (not_run or self._attempts.take())
         if affordable:
-            if not not_run:
-                self.resent += 1
-                flight.job.attempt += 1
-                flight.ledger.attempts += 1
-            now_s = self._clock()
-            flight.tries.append(Try("" if had is None else had.name, flight.tried_from_s, now_s, why))
-            flight.tried_from_s = now_s
-            self._address(flight, min(nodes, key=lambda node: node.backlog_s).link)
+            self._send_again(flight, min(nodes, key=lambda node: node.backlog_s), had=had, why=why, not_run=not_run)
             return
         if nodes:
             self.unaffordable += 1
         if not may_answer and not flight.holders:
             flight.fail(Unavailable(f"{why}, and there is no other to ask", reason="NODE_LOST"))
+
+    def _send_again(
+        self, flight: Flight, node: LinkedNode, *, had: NodeLink | None, why: str, not_run: bool = False
+    ) -> None:
+        if not not_run:
+            self.resent += 1
+            flight.job.attempt += 1
+            flight.ledger.attempts += 1
+        now_s = self._clock()
+        flight.tries.append(Try("" if had is None else had.name, flight.tried_from_s, now_s, why))
+        flight.tried_from_s = now_s
+        flight.lane = flight.job.lane = flight.ledger.lane = node.lane
+        self._address(flight, node.link)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from isochrone.config import LimitsConfig
@@ -14,7 +14,10 @@ from isochrone.rpc import Call
 from isochrone.starting import Chunks
 from isochrone.tracing import Place
 from isochrone.v1 import budget_pb2, link_pb2
+from isochrone_router.lane_view import LaneView
 from isochrone_router.past import Past, Try
+from isochrone_router.planner import Plan
+from isochrone_router.plans import Option
 
 NEVER_S = float("inf")
 
@@ -28,7 +31,8 @@ class Flight:
     call: Call
     ledger: Ledger
     place: Place
-    objective_at_s: float
+    due_at_s: float
+    """What is planned for: its objective; where that can't be met, its deadline."""
     deadline_at_s: float
     over: Callable[[Flight], None]
     """Called once, when it has been answered or has failed."""
@@ -52,6 +56,14 @@ class Flight:
     tried_from_s: float = 0.0
     """When the latest attempt was sent."""
     answered_by: NodeLink | None = None
+    plan: Plan | None = None
+    """Where it was sent first, and what was expected of that."""
+    option: Option | None = None
+    """The lane of that plan, as its route uses it."""
+    alternatives: Sequence[LaneView] = ()
+    """Lanes that it may be sent to as well, its own among them."""
+    claimed_at_s: float = 0.0
+    """When its latest holder has said that it has it."""
     predicted_s: float = 0.0
     """From its claim to its reply, by its node's own word."""
     due: float = 0.0
@@ -62,6 +74,8 @@ class Flight:
     """Nodes that were given it or have claimed it, the latest last."""
     expires_at_s: float = NEVER_S
     """The last moment at which an answer, even an error, still reaches its caller in time."""
+    hedge: int = 0
+    """Which attempt was sent while an earlier one might still be answered."""
     overdue_at_s: float = NEVER_S
     """When its latest holder should have answered it, or said that it has it."""
 

@@ -36,7 +36,8 @@ OpenLanes = Callable[[], Awaitable[RouterLanes]]
 class LaneGate:
     """Pushes jobs in company, watches that Redis answers, and says so when it doesn't.
 
-    `on_change` is called with the gate already in its new state. Going away bumps `epoch`: jobs left in Redis are of
+    `on_count` is told how many jobs of others wait in a queue. `on_change` is called with the gate already in its new
+    state. Going away bumps `epoch`: jobs left in Redis are of
     an older one, and no node runs those.
     """
 
@@ -48,12 +49,14 @@ class LaneGate:
         stall_s: float,
         clock: Clock,
         pressure: Callable[[], float] = lambda: 0.0,
+        on_count: Callable[[Queue, int], None] = lambda queue, jobs: None,
     ) -> None:
         self._open_lanes = open_lanes
         self._on_change = on_change
         self._stall_s = stall_s
         self._clock = clock
         self._pressure = pressure
+        self._on_count = on_count
         self._lanes: RouterLanes | None = None
         self._origin_s = 0.0
         self._buffers: dict[Queue, list[Flight]] = defaultdict(list)
@@ -86,7 +89,7 @@ class LaneGate:
         """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
         free for it yet, and it waits for company until those are claimed, or for `linger_s`. Under pressure
         it always waits, the longer the greater that is."""
-        flight.due = self._origin_s + flight.objective_at_s
+        flight.due = self._origin_s + flight.due_at_s
         queue = flight.queue
         if queue.tier not in self._tiers:
             self._tiers = (*self._tiers, queue.tier)
@@ -194,6 +197,8 @@ class LaneGate:
         self._lanes.close()
         self._lanes = None
         self._pending.clear()
+        for queue in self._others:
+            self._on_count(queue, 0)
         self._others.clear()
         self._unclaimed.clear()
         self._counting.clear()
@@ -252,7 +257,7 @@ class LaneGate:
             return
         error = answer.exception()
         if error is None:
-            self._others[queue] = answer.result() - ours
+            self._others_are(queue, answer.result() - ours)
         elif not lanes.lost.done():
             self._retry_s = REFUSED_S
             self._leave(GateState.DOWN, str(error))
@@ -263,7 +268,11 @@ class LaneGate:
         if lanes is self._lanes:
             self._counting.discard(queue)
             if not answer.cancelled() and answer.exception() is None:
-                self._others[queue] = answer.result() - ours
+                self._others_are(queue, answer.result() - ours)
+
+    def _others_are(self, queue: Queue, jobs: int) -> None:
+        self._others[queue] = jobs
+        self._on_count(queue, jobs)
 
     def _look(self) -> None:
         """Whether the oldest push has been waiting for too long."""

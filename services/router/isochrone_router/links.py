@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from isochrone.keys import HEARTBEAT_S
 from isochrone.link.node_link import LinkState, NodeLink
 from isochrone.registry import Census, NodeRecord, Registry, RegistryUnavailable, RouterRecord
 from isochrone.v1 import link_pb2
+from isochrone_router.lane_view import LaneView, LinkedNode
 
 log = logging.getLogger(__name__)
 
@@ -20,45 +20,6 @@ SILENCE_CHECK_S = 0.2
 _UP = (LinkState.LINKED, LinkState.SILENT, LinkState.DRAINING)
 GIVEN_UP_BEATS = 3
 """A node not linked for so many heartbeats counts as out of reach; a new one is given the time to be dialled."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkedNode:
-    """A node that can be addressed for jobs of one lane (NodeFacts)."""
-
-    link: NodeLink
-    lane: str
-
-    @property
-    def backlog_s(self) -> float:
-        # A job that weighs nothing still counts, so that equal nodes share.
-        return (self.per_job_s + 1e-6) * self.link.given
-
-    @property
-    def per_job_s(self) -> float:
-        """Predicted seconds of one more job in a batch, as heavy as they were lately."""
-        for state in self.link.report.lanes:
-            if state.lane == self.lane:
-                weight = state.mean_units / max(1.0, state.mean_jobs)
-                return (
-                    float(state.latency.base_us / max(1.0, state.mean_jobs) + state.latency.per_unit_us * weight) / 1e6
-                )
-        latency = self.link.variants[self.lane].latency
-        return float(latency.base_us + latency.per_unit_us) / 1e6
-
-
-@dataclass(slots=True)
-class LaneView:
-    """One lane as this router sees it (LaneFacts)."""
-
-    lane: str
-    gate_depth: Callable[[str], int]
-    nodes: list[LinkedNode] = field(default_factory=list)
-    is_open: bool = False
-
-    @property
-    def depth(self) -> int:
-        return self.gate_depth(self.lane)
 
 
 class Links:
@@ -70,17 +31,16 @@ class Links:
 
     def __init__(
         self,
-        lanes: Iterable[str],
+        lanes: Iterable[LaneView],
         *,
         hello: link_pb2.Hello,
         new_link: Callable[[str, link_pb2.Hello], NodeLink],
         addresses: Sequence[str],
         registry: Registry | None,
         gate_is_up: Callable[[], bool],
-        gate_depth: Callable[[str], int],
         lane_closed: Callable[[str], None],
     ) -> None:
-        self.views = {lane: LaneView(lane, gate_depth) for lane in lanes}
+        self.views = {view.lane: view for view in lanes}
         self.links: dict[str, NodeLink] = {}
         self._hello = hello
         self._new_link = new_link
@@ -157,12 +117,21 @@ class Links:
             if usable and lane not in self._declared:
                 self._again.set()  # the registry first; the lane opens with the beat
             is_open = usable and lane in self._declared
+            view.forecast.routers = max(1, sum(lane in router.uses for router in self._census.routers))
             if is_open != view.is_open:
                 log.info("lane %s: jobs go %s", lane, "through Redis" if is_open else "over the links")
                 view.is_open = is_open
                 if not is_open:
                     self._lane_closed(lane)
+            view.changes += 1
+            view.renew()
         self.changed.set()
+
+    def reported(self, link: NodeLink) -> None:
+        """A node has said how it is."""
+        for lane in link.variants:
+            if lane in self.views:
+                self.views[lane].renew_soon()
 
     def is_linked(self, node: int) -> bool:
         """Whether a link to the node of that boot id is up, silent or not."""

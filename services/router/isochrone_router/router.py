@@ -14,6 +14,7 @@ from isochrone.broker import Broker
 from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
+from isochrone.keys import Queue
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
@@ -31,12 +32,15 @@ from isochrone_router.console.server import Console
 from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
+from isochrone_router.forecast import Forecast, Shares
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
+from isochrone_router.lane_view import LaneView
 from isochrone_router.links import Links
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
 from isochrone_router.pressure import BusyTime, Pressure, ThreadBusyTime
+from isochrone_router.prices import Prices
 from isochrone_router.recent import Recent
 from isochrone_router.recent_api import RecentApi
 from isochrone_router.record import Records
@@ -44,6 +48,7 @@ from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import Tally
+from isochrone_router.waiting import TIERS
 
 if TYPE_CHECKING:
     from isochrone.export import Export
@@ -83,6 +88,7 @@ class Router:
         self.gate = LaneGate(
             broker.router_lanes if broker else None,
             on_change=self._gate_changed,
+            on_count=self._counted,
             stall_s=config.redis.stall_ms / 1e3,
             clock=clock,
             pressure=lambda: self._pressure.share,
@@ -95,6 +101,7 @@ class Router:
             linger_s=settings.linger_ms / 1e3,
             clock=clock,
         )
+        prices = Prices(config.device)
         hello = link_pb2.Hello(
             version_min=OLDEST,
             version_max=NEWEST,
@@ -104,7 +111,7 @@ class Router:
             mesh=config.mesh,
         )
         self.links = Links(
-            {lane: None for route in config.routes.values() for lane in route.lanes},
+            _views(config, prices),
             hello=hello,
             new_link=lambda address, hello: NodeLink(
                 address, hello=hello, events=self.dispatcher, clock=clock, dial=dial
@@ -112,7 +119,6 @@ class Router:
             addresses=[*settings.nodes, *nodes],
             registry=self._registry,
             gate_is_up=lambda: self.gate.is_up,
-            gate_depth=self.gate.depth,
             lane_closed=self.dispatcher.lane_closed,
         )
         self.dispatcher.use(self.links)
@@ -135,6 +141,7 @@ class Router:
             margin=self._margin,
             sampler=sampler,
             chronicle=self.chronicle,
+            prices=prices,
             clock=clock,
         )
         self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
@@ -275,10 +282,21 @@ class Router:
             await self.links.changed.wait()
 
     def _serves(self, route: str) -> bool:
-        return any(self.links.views[lane].nodes for lane in self._config.routes[route].lanes)
+        return any(self.links.views[lane].nodes for lane in self._config.routes[route].all_lanes)
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()
+
+    def _counted(self, queue: Queue, jobs: int) -> None:
+        """So many jobs of others wait in a lane."""
+        self.links.views[queue.lane].forecast.waiting.others_are(queue.tier, jobs)
+
+
+def _views(config: MeshConfig, prices: Prices) -> list[LaneView]:
+    """Every lane that some route may use."""
+    shares = Shares(tuple(config.share(tier) for tier in TIERS))
+    lanes = dict.fromkeys(lane for route in config.routes.values() for lane in route.all_lanes)
+    return [LaneView(lane, Forecast(cost_per_s=prices.of(lane.rpartition("@")[2])[0], shares=shares)) for lane in lanes]
 
 
 def _traces(export: Export, config: TelemetryConfig, clock: Clock) -> Traces:

@@ -19,7 +19,6 @@ from isochrone.errors import (
     Internal,
     InvalidRequest,
     IsochroneError,
-    Overloaded,
     Unavailable,
     UnknownRoute,
 )
@@ -38,7 +37,10 @@ from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
-from isochrone_router.planner import Plan, plan
+from isochrone_router.planner import Ask, Plan, Refused, Why
+from isochrone_router.plans import Plans
+from isochrone_router.prices import Prices
+from isochrone_router.waiting import RANK
 from isochrone_router.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Sla(NamedTuple):
 
     objective_s: float
     deadline_s: float
+    target: float
     lanes: tuple[str, ...]
     streams: bool
 
@@ -67,12 +70,20 @@ class Servicer:
         margin: AnswerMargin,
         sampler: Sampler,
         chronicle: Chronicle,
+        prices: Prices,
         clock: Clock,
     ) -> None:
         self._slas = {
-            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.lanes, streams(name))
+            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.target, route.all_lanes, streams(name))
             for name, route in routes.items()
         }
+        self.plans = {
+            name: Plans(
+                [dispatcher.views[lane] for lane in route.lanes], [dispatcher.views[lane] for lane in route.smaller]
+            )
+            for name, route in routes.items()
+        }
+        self._prices = prices
         self._limits = config.limits
         self._boot = boot
         self._flights = flights
@@ -116,6 +127,7 @@ class Servicer:
         """It has been answered, or has failed."""
         self._dispatcher.finish(flight)
         report, error = self._report(flight), flight.error
+        self._learn(flight)
         if error is None:
             self._weights.learn(flight.call.route, size=len(flight.call.request), units=flight.ledger.units)
         else:
@@ -128,8 +140,19 @@ class Servicer:
         done(Ended(flight.payload, error, report))
         tell(flight.past(report, code="OK" if error is None else code_pb2.Code.Name(code_of(error))))
 
+    def _learn(self, flight: Flight) -> None:
+        """What it took, against what was foretold; of such as had no answer in time, what they took so far."""
+        plan, option, ledger = flight.plan, flight.option, flight.ledger
+        if plan is None or option is None or plan.why is Why.LATE or ledger.attempts > 1:
+            return
+        if flight.error is None or isinstance(flight.error, DeadlineExceeded):
+            now_s = self._clock()
+            took_s = (ledger.first_s or now_s) - ledger.received_s
+            option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
+
     def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
         report = flight.ledger.report(self._clock())
+        self._prices.add_to(report)
         self._chronicle.judge(flight.call.route, report)
         return report
 
@@ -151,7 +174,7 @@ class Servicer:
                 trace_id=place.span.trace_id.to_bytes(16),
             ),
             place=place,
-            objective_at_s=call.received_s + objective_s,
+            due_at_s=call.received_s + objective_s,
             deadline_at_s=deadline_at_s,
             over=over,
             expires_at_s=deadline_at_s - self._margin.margin_s,
@@ -176,33 +199,61 @@ class Servicer:
         refusal = self._flights.refusal(len(call.request), retry_after_s=ledger.objective_s)
         if refusal is not None:
             raise refusal
-        decision = plan(
-            [self._dispatcher.views[lane] for lane in sla.lanes],
-            variant=call.variant,
-            lane_cap=self._limits.lane_jobs,
-            retry_after_s=ledger.objective_s,
-        )
-        if isinstance(decision, Overloaded):
-            self._dispatcher.recount(sla.lanes)
-        if isinstance(decision, IsochroneError):
-            raise decision
+        decision = self._plan(flight, sla)
         span = flight.place.span
         flight.job = link_pb2.Job(
             version=NEWEST,
             router=self._boot,
             id=flight.id,
             route=call.route,
-            objective_us=int(flight.objective_at_s * 1e6),
+            objective_us=int(flight.due_at_s * 1e6),
             deadline_us=int(flight.deadline_at_s * 1e6),
-            weight=self._weights.estimate(call.route, size=len(call.request)),
+            weight=flight.job.weight,
+            tier=flight.tier,
             traceparent=str(span) if span.is_sampled else "",  # else nobody would look at it
             tracestate=call.tracestate,
         )
         return decision
 
+    def _plan(self, flight: Flight, sla: Sla) -> Plan:
+        """Where it goes. Raises what it is refused with."""
+        call, ledger = flight.call, flight.ledger
+        flight.job.weight = units = self._weights.estimate(call.route, size=len(call.request))
+        ask = Ask(
+            units=units,
+            rank=RANK[flight.tier],
+            now_s=self._clock(),
+            due_s=flight.due_at_s,
+            end_s=flight.expires_at_s,
+            target=sla.target,
+            lane_cap=self._limits.lane_jobs,
+        )
+        plans = self.plans[call.route]
+        plan = plans.plan(ask, variant=call.variant)
+        if isinstance(plan, Refused):
+            ledger.decision = budget_pb2.Decision(why=plan.reason, expected_us=_us(plan.finish_s))
+            if plan.reason == "QUEUE_FULL":
+                self._dispatcher.recount(sla.lanes)
+            raise plan.error()
+        if plan.why is Why.LATE:
+            flight.due_at_s = flight.deadline_at_s
+        flight.plan, flight.option = plan, plans.options[plan.lane]
+        flight.alternatives = plans.views
+        ledger.decision = budget_pb2.Decision(
+            why=plan.why,
+            expected_us=_us(plan.finish.expected_s),
+            quantile_us=_us(plan.quantile_s),
+            device=plan.lane.rpartition("@")[2],
+        )
+        return plan
+
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
+
+
+def _us(seconds: float) -> int:
+    return min(max(0, int(seconds * 1e6)), 2**32 - 1)
 
 
 def _tier(name: str) -> Tier:

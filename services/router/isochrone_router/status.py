@@ -14,7 +14,8 @@ from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
-from isochrone_router.links import LaneView, Links
+from isochrone_router.lane_view import LaneView
+from isochrone_router.links import Links
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions
 

@@ -45,6 +45,7 @@ class LinkEvents(Protocol):
     def chunk(self, link: NodeLink, chunk: link_pb2.Chunk) -> None: ...
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None: ...
     def returned(self, link: NodeLink, jobs: Sequence[int]) -> None: ...
+    def reported(self, link: NodeLink) -> None: ...
     def payload_of(self, job: int) -> bytes | None: ...
 
 
@@ -78,6 +79,8 @@ class NodeLink:
         self._needed = asyncio.Event()
         self.given = 0
         """Jobs of ours that it holds, addressed or claimed."""
+        self.free_at_s = 0.0
+        """When what it has should be done, by its own last word; on our clock."""
 
     def __repr__(self) -> str:
         return f"<NodeLink {self.welcome.name or '?'} at {self.address} {self.state}>"
@@ -216,6 +219,7 @@ class NodeLink:
         if self.state is LinkState.SILENT:
             self._become(LinkState.LINKED)
         for claim in frames.claims:
+            self.free_at_s = self._heard_s + claim.finish_in_us / 1e6
             self._events.claimed(self, claim.jobs, claim.finish_in_us / 1e6)
         for job in frames.fetches:
             data = self._events.payload_of(job)
@@ -233,6 +237,8 @@ class NodeLink:
         if frames.HasField("state"):
             changed = frames.state.claiming != self.report.claiming
             self.report = frames.state
+            self.free_at_s = self._heard_s + frames.state.busy_us / 1e6
+            self._events.reported(self)
             if changed:
                 self._events.link_changed(self)
         if frames.drain and self.state is not LinkState.DRAINING:

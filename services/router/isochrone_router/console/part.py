@@ -12,7 +12,7 @@ from isochrone.link.node_link import NodeLink
 from isochrone.telemetry import DURATION_BUCKETS_S, STAGES
 from isochrone.v1 import link_pb2
 from isochrone_router.history import STEPS, History, LaneCount, NodeCount, Reading, RouteCount, Span, Step
-from isochrone_router.links import LaneView
+from isochrone_router.lane_view import LaneView
 from isochrone_router.route_stats import RouteStats
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import NodeTally, RouteTally, Tally

@@ -1,0 +1,68 @@
+"""By how much answers come later than was foretold, lately."""
+
+from __future__ import annotations
+
+from isochrone.latency import tail
+
+BIAS_S, SPREAD_S = 0.2, 1.0
+"""Over how long each of them forgets."""
+MOST, FIRST = 0.05, 8
+"""The most that one answer counts for, once there were so many."""
+COUNTED = 1000
+CLIP = 4.0
+LEAST_SPREAD_S = 0.0002
+STALE_S = 2.0
+"""Without an answer for so long, half of what was learnt is forgotten; and so on."""
+
+
+class Correction:
+    """What a forecast leaves out: hops, company that was waited for, what else runs on the machine.
+
+    One answer that is far off counts as no more than some spreads. What isn't confirmed fades, so that a lane which
+    was slow once is tried again.
+    """
+
+    def __init__(self) -> None:
+        self._bias_s = self._spread_s = 0.0
+        self._answers = 0
+        self._heard_s = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Correction {self._bias_s * 1e3:+.2f} ± {self._spread_s * 1e3:.2f} ms>"
+
+    @property
+    def answers(self) -> int:
+        """That it knows of; not counted beyond a few."""
+        return self._answers
+
+    @property
+    def spread_s(self) -> float:
+        """The mean absolute error."""
+        return self._spread_s
+
+    def observe(self, *, foretold_s: float, took_s: float, now_s: float) -> None:
+        """An answer has come."""
+        error_s = took_s - foretold_s
+        since_s = now_s - self._heard_s
+        self._heard_s = now_s
+        self._answers = min(self._answers + 1, COUNTED)
+        if self._answers <= FIRST:
+            share = spread_share = 1 / self._answers
+        else:
+            reach_s = CLIP * max(self._spread_s, LEAST_SPREAD_S)
+            error_s = min(max(error_s, self._bias_s - reach_s), self._bias_s + reach_s)
+            share = min(MOST, max(since_s / BIAS_S, 0.001))
+            spread_share = min(MOST, max(since_s / SPREAD_S, 0.001))
+        self._spread_s += spread_share * (abs(error_s - self._bias_s) - self._spread_s)
+        self._bias_s += share * (error_s - self._bias_s)
+
+    def expected_s(self, now_s: float) -> float:
+        """To be added to what is foretold."""
+        silence_s = now_s - self._heard_s
+        if silence_s <= STALE_S or not self._answers:
+            return self._bias_s
+        return float(self._bias_s * 0.5 ** (silence_s / STALE_S))
+
+    def at(self, quantile: float) -> float:
+        """And to be added to that, for so many of the answers to be in time."""
+        return self._spread_s * tail(quantile)

@@ -1,0 +1,92 @@
+"""One lane as a router sees it: its nodes, whether it can be used, and what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from isochrone.link.node_link import NodeLink
+from isochrone_router.forecast import Forecast
+
+RENEW_S = 0.02
+"""However many nodes report, the forecast is made anew so often at most."""
+
+
+class LinkedNode:
+    """A node that can be addressed for jobs of one lane (NodeFacts)."""
+
+    __slots__ = ("base_s", "batch_units", "claims", "lane", "link", "per_job_s", "per_unit_s", "spread", "weight")
+
+    def __init__(self, link: NodeLink, lane: str) -> None:
+        self.link = link
+        self.lane = lane
+        self.claims = False
+        self.base_s = self.per_unit_s = self.per_job_s = self.spread = 0.0
+        self.batch_units = 0
+        self.weight = 1.0
+        self.renew()
+
+    def __repr__(self) -> str:
+        return f"<LinkedNode {self.link.name}, {self.base_s * 1e3:.2f} ms + {self.per_unit_s * 1e6:.1f} µs a unit>"
+
+    @property
+    def free_at_s(self) -> float:
+        return self.link.free_at_s
+
+    @property
+    def backlog_s(self) -> float:
+        # A job that weighs nothing still counts, so that equal nodes share.
+        return (self.per_job_s + 1e-6) * self.link.given
+
+    def renew(self) -> None:
+        """Takes in what the node has said of itself."""
+        variant = self.link.variants[self.lane]
+        latency = variant.latency
+        jobs = 1.0
+        self.weight = 1.0
+        for state in self.link.report.lanes:
+            if state.lane == self.lane:
+                latency = state.latency
+                jobs = max(1.0, state.mean_jobs)
+                self.weight = state.mean_units / jobs
+        self.claims = self.lane in self.link.report.claiming
+        self.batch_units = variant.batch_units
+        self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
+        self.spread = latency.spread
+        self.per_job_s = self.base_s / jobs + self.per_unit_s * self.weight
+
+
+@dataclass(slots=True, eq=False)
+class LaneView:
+    """Kept current by Links, from what links say."""
+
+    lane: str
+    forecast: Forecast = field(default_factory=Forecast)
+    nodes: list[LinkedNode] = field(default_factory=list)
+    is_open: bool = False
+    changes: int = 0
+    """How often nodes have come or gone, or the lane was opened or closed."""
+    _is_due: bool = True
+    _renewed_s: float = float("-inf")
+
+    @property
+    def depth(self) -> int:
+        """Jobs waiting in the lane: others' as they were counted last, and ours, there or on their way."""
+        return self.forecast.waiting.total
+
+    def renew_soon(self) -> None:
+        """A node has reported."""
+        self._is_due = True
+
+    def renew_if_due(self, now_s: float) -> None:
+        """Takes in what was reported since, unless that was done just now."""
+        if self._is_due and now_s - self._renewed_s >= RENEW_S:
+            self._is_due = False
+            self._renewed_s = now_s
+            self.renew()
+
+    def renew(self) -> None:
+        """Makes the forecast anew, of the nodes that claim; of all of them while the lane isn't used."""
+        for node in self.nodes:
+            node.renew()
+        claiming = [node for node in self.nodes if node.claims]
+        self.forecast.renew(claiming if self.is_open and claiming else self.nodes)
