@@ -6,7 +6,7 @@ import csv
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import log, sqrt
 from pathlib import Path
 from random import Random
@@ -62,10 +62,7 @@ class RateCurve:
     def __init__(self, points: Sequence[tuple[float, float]], rate_per_s: float) -> None:
         self._points = [(0.0, points[0][1]), *points] if points[0][0] > 0 else list(points)
         self._rate = rate_per_s
-        pieces = [
-            (later - earlier) * (a + b) / 2 * rate_per_s
-            for (earlier, a), (later, b) in zip(self._points, self._points[1:], strict=False)
-        ]
+        pieces = [(later - earlier) * (a + b) / 2 * rate_per_s for (earlier, a), (later, b) in pairwise(self._points)]
         self._until = [0.0, *accumulate(pieces)]
         if self._until[-1] <= 0:  # one point, or nothing between the points: a constant rate
             factor = max(factor for _, factor in self._points)

@@ -35,12 +35,13 @@ class Job:
         "deadline_s",
         "end",
         "given_s",
+        "in_lane",
         "lane",
         "node",
         "number",
         "objective_s",
         "overdue_s",
-        "plan",
+        "promised_s",
         "route",
         "router",
         "started_s",
@@ -67,7 +68,10 @@ class Job:
         self.units = units
         self.tier = tier
         self.arrived_s = arrived_s
+        self.promised_s = objective_s
+        """Its objective."""
         self.objective_s = objective_s
+        """The same, as nodes are told: of what is taken in though it will be late, its deadline."""
         self.worthless_s = deadline_s
         """When its caller gives up."""
         self.deadline_s = deadline_s if drops else NEVER_S
@@ -82,7 +86,8 @@ class Job:
         self.claimed_s = 0.0
         self.started_s = 0.0
         self.overdue_s = NEVER_S
-        self.plan: object | None = None
+        self.in_lane = False
+        """As far as its router knows."""
 
     def __repr__(self) -> str:
         return f"<Job {self.number} of {self.units} units, {self.end or 'under way'}>"

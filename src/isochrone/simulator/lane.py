@@ -8,14 +8,14 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from isochrone.keys import Tier
-from isochrone.simulator.job import Job
+from isochrone.simulator.job import NEVER_S, Job
 
 
 class Claimer(Protocol):
     """A node that waits on lanes."""
 
-    def woken(self, lane: SharedLane) -> None:
-        """A job has come into the lane, and this is whose turn it is."""
+    def woken(self, lane: SharedLane, first: list[Job]) -> None:
+        """It is this one's turn: it has the first job, and may take more."""
 
     def still_waits(self, ticket: int) -> bool:
         """Whether it waits since it took that ticket."""
@@ -37,17 +37,27 @@ class SharedLane:
     def __len__(self) -> int:
         return sum(map(len, self._tiers.values()))
 
-    def push(self, job: Job) -> None:
-        """Adds a job, and wakes a node for it."""
-        if job.end is not None:
-            return
-        heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+    def push(self, jobs: Sequence[Job]) -> None:
+        """Adds jobs in one step, and wakes nodes for them: one job each, and then more for the first (BZPOPMIN, and the
+        ZPOPMIN that waits behind it)."""
+        for job in jobs:
+            if job.end is None or job.deadline_s == NEVER_S:
+                heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+        woken: list[tuple[Claimer, list[Job]]] = []
         waiting = self._waiting
         while waiting:
-            node, ticket = waiting.popleft()
-            if node.still_waits(ticket):
-                node.woken(self)
-                return
+            first = self.claim(1)
+            if not first:
+                break
+            while waiting:
+                node, ticket = waiting.popleft()
+                if node.still_waits(ticket):
+                    woken.append((node, first))
+                    break
+            else:
+                heappush(self._tiers[first[0].tier], (first[0].objective_s, first[0].number, first[0]))
+        for node, first in woken:
+            node.woken(self, first)
 
     def claim(self, count: int) -> list[Job]:
         """Takes out the most urgent, higher tiers first. What was withdrawn meanwhile isn't there."""
@@ -55,9 +65,13 @@ class SharedLane:
         for heap in self._tiers.values():
             while heap and len(claimed) < count:
                 job = heappop(heap)[2]
-                if job.end is None or job.deadline_s == float("inf"):
+                if job.end is None or job.deadline_s == NEVER_S:
                     claimed.append(job)
         return claimed
+
+    def depth(self, tier: Tier) -> int:
+        """Jobs that wait in one tier."""
+        return len(self._tiers[tier])
 
     def wait(self, node: Claimer, ticket: int) -> None:
         """The node is woken when its turn comes."""

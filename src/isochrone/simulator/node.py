@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from isochrone.batching import BatchPolicy, Limits, jobs_to_claim
+from isochrone.batching import BatchPolicy, jobs_to_claim
 from isochrone.latency import LatencyModel
 from isochrone.node.device import INLINE_S
 from isochrone.node.loop import CLAIM_LEAD_S
@@ -14,6 +14,7 @@ from isochrone.simulator.job import NEVER_S, Job
 from isochrone.simulator.lane import SharedLane
 from isochrone.simulator.router import Router
 from isochrone.simulator.scenario import ServiceConfig
+from isochrone.simulator.seen import SeenLane, SeenLatency, SeenState, SeenVariant
 from isochrone.simulator.tally import Tally
 
 
@@ -27,7 +28,7 @@ class Served:
         self.latency = latency
         self.queue = queue
         """The lane in Redis; none where all jobs are addressed."""
-        self.policy = BatchPolicy(Limits(units=service.batch_units, jobs=service.batch_jobs))
+        self.policy = BatchPolicy(service.limits)
         self.staged: dict[int, Job] = {}
         self.units = 0
         self.mean_jobs = self.mean_units = self.mean_weight = 1.0
@@ -35,7 +36,9 @@ class Served:
     @property
     def jobs_wanted(self) -> int:
         room = self.service.batch_units - self.units
-        return jobs_to_claim(room_units=room, mean_units=self.mean_weight, most=self.service.batch_jobs) if room > 0 else 0
+        return (
+            jobs_to_claim(room_units=room, mean_units=self.mean_weight, most=self.service.batch_jobs) if room > 0 else 0
+        )
 
     def stage(self, job: Job) -> None:
         self.staged[job.number] = job
@@ -117,6 +120,22 @@ class MeshNode:
             queue.claimers += 1
         self.start()
 
+    def variants(self) -> dict[str, SeenVariant]:
+        """As it introduces itself to routers."""
+        return {
+            lane: SeenVariant(SeenLatency.of(served.latency.current), served.service.batch_units)
+            for lane, served in self.served.items()
+        }
+
+    def state(self) -> SeenState:
+        """How it is doing, for its reports."""
+        lanes = tuple(
+            SeenLane(lane, SeenLatency.of(served.latency.current), served.mean_jobs, served.mean_units)
+            for lane, served in self.served.items()
+        )
+        busy_s = max(0.0, self.busy_until_s - self._engine.now_s) if self._running else 0.0
+        return SeenState(tuple(self._lanes), lanes, int(busy_s * 1e6))
+
     def address(self, jobs: Sequence[Job]) -> None:
         """Jobs come over the link."""
         if self.is_up:
@@ -132,9 +151,9 @@ class MeshNode:
     def still_waits(self, ticket: int) -> bool:
         return self._waits and ticket == self._ticket
 
-    def woken(self, lane: SharedLane) -> None:
+    def woken(self, lane: SharedLane, first: list[Job]) -> None:
         self._ticket += 1
-        jobs = lane.claim(self._wanted_of(lane, alone=False))
+        jobs = first + lane.claim(self._wanted_of(lane, alone=False) - len(first))
         self._on_their_way(jobs)
         self._engine.after(self._hop_s, self._claimed, self._life, jobs, True)
 
@@ -185,7 +204,7 @@ class MeshNode:
     def _claimed(self, life: int, jobs: list[Job], waited: bool) -> None:
         if life != self._life:
             for job in jobs:  # nobody has said that he has them: their routers find them gone from the lane
-                job.router.gone(job, self)
+                job.router.lost(job, self)
             return
         if waited:
             self._waits = False

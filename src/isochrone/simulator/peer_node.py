@@ -96,8 +96,8 @@ class PeerNode:
         filled = [lane for lane, queue in self._queues.items() if queue.jobs]
         for lane in sorted(filled, key=lambda lane: self._queues[lane].jobs[0].given_s):
             taken = self._batchers[lane].take(self._queues[lane].jobs, now_s)
-            if taken.count:
-                self._run(lane, list(self._queues[lane].take(taken.count)))
+            if taken.jobs:
+                self._run(lane, list(self._queues[lane].take(taken.jobs)))
                 return
             if taken.again_s is not None:
                 again_s = min(again_s, taken.again_s)

@@ -13,7 +13,7 @@ from isochrone.simulator.job import Job
 class Take(NamedTuple):
     """What to do now: run so many from the front; with none, look again at a moment."""
 
-    count: int
+    jobs: int
     again_s: float | None = None
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import accumulate
 from random import Random
+from typing import cast
 
 from isochrone.simulator.contender import Placement
-from isochrone.simulator.job import Job
+from isochrone.simulator.job import NEVER_S, Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.router import Node
 
@@ -26,8 +27,6 @@ class Group:
 
 class Peer:
     """Chooses a lane of the route by fixed parts, and a node of it by a rule that knows nothing of deadlines."""
-
-    hedges = False
 
     def __init__(
         self,
@@ -83,13 +82,25 @@ class Peer:
         self._count(node, 1)
         return node
 
+    def hedge(self, job: Job, now_s: float) -> Node | None:
+        return None
+
+    def overdue_after_s(self, lane: str, finish_in_s: float, now_s: float) -> float:
+        return NEVER_S
+
+    def left_lane(self, job: Job) -> None:
+        pass
+
     def claimed(self, node: Node, jobs: Sequence[Job], finish_in_s: float, now_s: float) -> None:
         pass
 
-    def over(self, job: Job, now_s: float) -> None:
+    def answered(self, job: Job, now_s: float) -> None:
+        pass
+
+    def over(self, job: Job, took_s: float, now_s: float, *, teaches: bool) -> None:
         node = job.node
         if self._placement is Placement.LEAST_LOADED and node is not None:
-            self._count(node, -1)  # type: ignore[arg-type]  it is one of those that were given
+            self._count(cast("Node", node), -1)
 
     def _group(self, job: Job) -> Group:
         groups, until = self._groups[job.route], self._parts[job.route]
@@ -117,7 +128,7 @@ class Peer:
         down = []
         found = None
         while heap:
-            count, order, node = heap[0]
+            count, _, node = heap[0]
             if count != self._under_way[node]:
                 heappop(heap)  # it has changed since, and stands there anew
             elif not node.is_up:

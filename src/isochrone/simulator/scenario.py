@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from isochrone.batching import Limits
 from isochrone.config import DeviceConfig, MeshConfig, RouteConfig, RouterConfig, load_file
 from isochrone.config.fields import DEVICE, Name, RouteName, Section
 from isochrone.config.mesh import DeviceName, Share
@@ -22,7 +24,7 @@ Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
 def _rises(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-    if any(later <= earlier for (earlier, _), (later, _) in zip(points, points[1:], strict=False)):
+    if any(later <= earlier for (earlier, _), (later, _) in pairwise(points)):
         raise ValueError("the moments should rise from point to point")
     if points and (any(factor < 0 for _, factor in points) or not any(factor for _, factor in points)):
         raise ValueError("factors should be at least 0, and one of them more")
@@ -98,6 +100,10 @@ class ServiceConfig(Section):
         if self.base_ms + self.per_unit_ms <= 0:
             raise ValueError("base_ms and per_unit_ms are both 0: a batch takes some time")
         return self
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(units=self.batch_units, jobs=self.batch_jobs)
 
     def seconds(self, units: float) -> float:
         """What a batch takes, as a rule."""
@@ -236,7 +242,9 @@ class Scenario(Section):
         for pool in self.pools:
             for lane in self.lanes_of(pool):
                 if lane in devices:
-                    raise ValueError(f"pools {devices[lane]} and {pool} both serve {lane}: give their devices two names")
+                    raise ValueError(
+                        f"pools {devices[lane]} and {pool} both serve {lane}: give their devices two names"
+                    )
                 devices[lane] = pool
         return self
 
@@ -246,7 +254,9 @@ class Scenario(Section):
             if event.pool not in self.pools:
                 raise ValueError(f"events: no pool {event.pool!r}; there is {', '.join(self.pools)}")
             if event.nodes > self.pools[event.pool].nodes:
-                raise ValueError(f"events: pool {event.pool} has {self.pools[event.pool].nodes} nodes, not {event.nodes}")
+                raise ValueError(
+                    f"events: pool {event.pool} has {self.pools[event.pool].nodes} nodes, not {event.nodes}"
+                )
         return self
 
     @model_validator(mode="after")

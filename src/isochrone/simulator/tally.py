@@ -35,7 +35,7 @@ class Tally:
         self.ends: list[Counter[End]] = [Counter() for _ in self.routes]
         self.latencies_s: list[array[float]] = [array("d") for _ in self.routes]
         self.causes: Counter[str] = Counter()
-        self.busy_s: Counter[str] = Counter()
+        self.busy_s: dict[str, float] = dict.fromkeys(scenario.pools, 0.0)
         """Device seconds by pool."""
         self.expired_s = 0.0
         """Of those, spent on requests whose deadline had passed when their batch ended."""

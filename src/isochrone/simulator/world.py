@@ -6,19 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from random import Random
 
-from isochrone.batching import Limits
+from isochrone.link.router_link import PING_S
 from isochrone.simulator.arrivals import Arrival, arrivals
 from isochrone.simulator.contender import Batching, Contender, Placement
 from isochrone.simulator.device import Device
 from isochrone.simulator.engine import Engine
-from isochrone.simulator.job import End, Job
+from isochrone.simulator.gate import Gate
+from isochrone.simulator.job import Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.node import MeshNode
 from isochrone.simulator.peer_node import PeerNode
 from isochrone.simulator.peers import batcher
 from isochrone.simulator.placing import Group, Peer, parts_of
+from isochrone.simulator.planned import Planned
 from isochrone.simulator.router import Node, Placer, Router
 from isochrone.simulator.scenario import EventConfig, Scenario
+from isochrone.simulator.seen import SeenState
 from isochrone.simulator.tally import Tally
 from isochrone_router.attempts import AttemptBudget
 
@@ -34,6 +37,7 @@ class World:
         self.tally = Tally(scenario)
         self._lanes: dict[str, SharedLane] = {}
         self._fifos: dict[str, Fifo] = {}
+        self._planners: list[Planned] = []
         self.nodes: dict[str, list[MeshNode | PeerNode]] = {
             pool: [self._node(pool, index) for index in range(config.nodes)] for pool, config in scenario.pools.items()
         }
@@ -43,6 +47,7 @@ class World:
         self.routers = [self._router(index) for index in range(scenario.router.processes)]
         self._turns = cycle(self.routers)
         self._arrivals: Iterator[Arrival] = iter(arrivals(scenario))
+        self._hop_s = scenario.network.hop_us / 1e6
         self._router_s = scenario.network.router_us / 1e6
         self._offered = 0
         self._under_way: list[Job] = []
@@ -53,9 +58,12 @@ class World:
 
     def run(self) -> Tally:
         """Until every request has ended."""
-        for nodes in self.nodes.values():
-            for node in nodes:
-                node.start()
+        every = [node for nodes in self.nodes.values() for node in nodes]
+        for index, node in enumerate(every):
+            node.start()
+            if self._planners and isinstance(node, MeshNode):
+                self._link(node)
+                self.engine.at(PING_S * index / len(every), self._report, node)
         for event in self._scenario.events:
             self.engine.at(event.at_s, self._happen, event)
         self._next()
@@ -86,17 +94,41 @@ class World:
         router.receive(job)
         self._next()
 
+    def _link(self, node: MeshNode) -> None:
+        """Routers learn that it is there."""
+        for planner in self._planners:
+            planner.linked(node, node.variants())
+
+    def _report(self, node: MeshNode) -> None:
+        """Each node says how it is, five times a second."""
+        if node.is_up:
+            self.engine.after(self._hop_s, self._reported, node, node.state())
+        self.engine.after(PING_S, self._report, node)
+
+    def _reported(self, node: MeshNode, state: SeenState) -> None:
+        for planner in self._planners:
+            planner.reported(node, state, self.engine.now_s)
+
     def _happen(self, event: EventConfig) -> None:
         for node in self.nodes[event.pool][: event.nodes]:
             if event.does == "slow":
                 node.device.pace = event.factor
             elif event.does == "fail" and node.is_up:
-                for job in node.fail():
-                    job.router.lost(job, node)
+                self._fail(node)
             elif event.does == "return" and not node.is_up:
                 node.come_back()
+                if isinstance(node, MeshNode):
+                    self._link(node)
             elif event.does == "return":
                 node.device.pace = 1.0
+
+    def _fail(self, node: MeshNode | PeerNode) -> None:
+        """Its links break, and everybody knows."""
+        lost = node.fail()
+        for planner in self._planners:
+            planner.link_down(node)
+        for job in lost:
+            job.router.lost(job, node)
 
     def _node(self, pool: str, index: int) -> MeshNode | PeerNode:
         scenario, contender = self._scenario, self._contender
@@ -121,7 +153,7 @@ class World:
             services,
             queues=queues,
             batchers={
-                lane: batcher(contender, Limits(service.batch_units, service.batch_jobs), objective_s=self._tightest_s(lane))
+                lane: batcher(contender, service.limits, objective_s=self._tightest_s(lane))
                 for lane, service in services.items()
             },
             shared=shared,
@@ -141,17 +173,26 @@ class World:
 
     def _router(self, index: int) -> Router:
         scenario = self._scenario
+        hop_s = scenario.network.hop_us / 1e6
+        placer = self._placer(index)
+        count = placer.others_are if isinstance(placer, Planned) and scenario.router.processes > 1 else None
+        linger_s = scenario.router.linger_ms / 1e3
         return Router(
-            self._placer(index),
+            placer,
+            gate=Gate(engine=self.engine, hop_s=hop_s, linger_s=linger_s, counted=count),
             engine=self.engine,
             tally=self.tally,
-            hop_s=scenario.network.hop_us / 1e6,
+            hop_s=hop_s,
             router_s=scenario.network.router_us / 1e6,
             attempts=AttemptBudget(scenario.router.extra_attempts),
         )
 
     def _placer(self, index: int) -> Placer:
         scenario, contender = self._scenario, self._contender
+        if contender.placement is Placement.PLANNER:
+            planned = Planned(scenario, self._lanes, routers=scenario.router.processes)
+            self._planners.append(planned)
+            return planned
         pools = {lane: pool for pool in scenario.pools for lane in scenario.lanes_of(pool)}
         groups = [[self._group(lane, pools) for lane in route.lanes] for route in scenario.routes.values()]
         split = contender.splits[0] if contender.splits else None
@@ -169,11 +210,5 @@ class World:
 
 
 def simulate(scenario: Scenario, contender: Contender) -> Tally:
-    """One run of one setting. Every request has ended when it returns."""
-    world = World(scenario, contender)
-    tally = world.run()
-    assert sum(sum(ends.values()) for ends in tally.ends) <= world._offered
-    return tally
-
-
-__all__ = ["End", "World", "simulate"]
+    """One run of one setting. Every request has ended when it returns. Raises ConfigError as World does."""
+    return World(scenario, contender).run()
