@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from isochrone.cli import call, check, demo, explain, misses, models, page, status, up, version
+from isochrone.cli import call, check, demo, explain, misses, models, page, simulate, status, up, version
 
 _HELP = """
 A gRPC inference mesh that keeps its latency promises.
@@ -12,6 +12,7 @@ A gRPC inference mesh that keeps its latency promises.
 [bold]isochrone demo[/] shows all of it in a minute.
 Then [bold]check[/] a mesh's file, bring it [bold]up[/], [bold]call[/] a method, ask for a [bold]page[/],
 watch its [bold]status[/], look at its [bold]misses[/] and have one [bold]explain[/]ed.
+How many nodes it takes, [bold]simulate[/] says before there are any.
 """
 
 _EPILOG = "Every command has examples: [bold]isochrone call --help[/]"
@@ -34,5 +35,6 @@ app.command("status", epilog=status.EPILOG)(status.status)
 app.command("misses", epilog=misses.EPILOG)(misses.misses)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("check", epilog=check.EPILOG)(check.check)
+app.command("simulate", epilog=simulate.EPILOG)(simulate.simulate)
 app.add_typer(models.app, name="models")
 app.command("version")(version.version)

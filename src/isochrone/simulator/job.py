@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from isochrone.keys import Tier
 
-if TYPE_CHECKING:
-    from isochrone.simulator.router import Router
+
+class Owner(Protocol):
+    """The router that received it, as nodes talk to it; `node` is who talks."""
+
+    def claimed(self, node: Any, jobs: Sequence[Job], finish_in_s: float) -> None:
+        """It has these now, and expects to be done in so long."""
+
+    def answered(self, node: Any, jobs: Sequence[Job]) -> None: ...
+    def dropped(self, node: Any, jobs: Sequence[Job]) -> None: ...
+    def lost(self, job: Job, node: Any) -> None:
+        """It is gone, and the job with it."""
 
 
 class End(StrEnum):
@@ -61,7 +71,7 @@ class Job:
         objective_s: float,
         deadline_s: float,
         drops: bool,
-        router: Router,
+        router: Owner,
     ) -> None:
         self.number = number
         self.route = route

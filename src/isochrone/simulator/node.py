@@ -10,9 +10,8 @@ from isochrone.node.device import INLINE_S
 from isochrone.node.loop import CLAIM_LEAD_S
 from isochrone.simulator.device import Device
 from isochrone.simulator.engine import Engine
-from isochrone.simulator.job import NEVER_S, Job
+from isochrone.simulator.job import NEVER_S, Job, Owner
 from isochrone.simulator.lane import SharedLane
-from isochrone.simulator.router import Router
 from isochrone.simulator.scenario import ServiceConfig
 from isochrone.simulator.seen import SeenLane, SeenLatency, SeenState, SeenVariant
 from isochrone.simulator.tally import Tally
@@ -217,7 +216,7 @@ class MeshNode:
     def _stage(self, jobs: Sequence[Job]) -> None:
         now_s = self._engine.now_s
         work_s: dict[str, float] = {}
-        fresh: dict[Router, list[Job]] = {}
+        fresh: dict[Owner, list[Job]] = {}
         for job in jobs:
             if job.end is not None and job.deadline_s < NEVER_S:
                 continue  # withdrawn meanwhile
@@ -298,9 +297,9 @@ class MeshNode:
             self._engine.after(self._hop_s, router.dropped, self, theirs)
 
 
-def by_router(jobs: Sequence[Job]) -> dict[Router, list[Job]]:
+def by_router(jobs: Sequence[Job]) -> dict[Owner, list[Job]]:
     """Jobs apart, by who owns them."""
-    found: dict[Router, list[Job]] = {}
+    found: dict[Owner, list[Job]] = {}
     for job in jobs:
         found.setdefault(job.router, []).append(job)
     return found
