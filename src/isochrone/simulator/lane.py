@@ -26,23 +26,22 @@ class SharedLane:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.jobs = 0
+        """That wait in it, those among them that were withdrawn."""
         self.claimers = 0
         """Nodes that claim from it."""
         self._tiers: dict[Tier, list[tuple[float, int, Job]]] = {tier: [] for tier in Tier}
         self._waiting: deque[tuple[Claimer, int]] = deque()
 
     def __repr__(self) -> str:
-        return f"<SharedLane {self.name}, {len(self)} jobs>"
-
-    def __len__(self) -> int:
-        return sum(map(len, self._tiers.values()))
+        return f"<SharedLane {self.name}, {self.jobs} jobs>"
 
     def push(self, jobs: Sequence[Job]) -> None:
         """Adds jobs in one step, and wakes nodes for them: one job each, and then more for the first (BZPOPMIN, and the
         ZPOPMIN that waits behind it)."""
         for job in jobs:
             if job.end is None or job.deadline_s == NEVER_S:
-                heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+                self._add(job)
         woken: list[tuple[Claimer, list[Job]]] = []
         waiting = self._waiting
         while waiting:
@@ -55,19 +54,26 @@ class SharedLane:
                     woken.append((node, first))
                     break
             else:
-                heappush(self._tiers[first[0].tier], (first[0].objective_s, first[0].number, first[0]))
+                self._add(first[0])
         for node, first in woken:
             node.woken(self, first)
 
     def claim(self, count: int) -> list[Job]:
         """Takes out the most urgent, higher tiers first. What was withdrawn meanwhile isn't there."""
         claimed: list[Job] = []
+        if not self.jobs:
+            return claimed
         for heap in self._tiers.values():
             while heap and len(claimed) < count:
                 job = heappop(heap)[2]
+                self.jobs -= 1
                 if job.end is None or job.deadline_s == NEVER_S:
                     claimed.append(job)
         return claimed
+
+    def _add(self, job: Job) -> None:
+        heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+        self.jobs += 1
 
     def depth(self, tier: Tier) -> int:
         """Jobs that wait in one tier."""

@@ -179,19 +179,24 @@ class MeshNode:
         for queue in self._lanes.values():
             queue.wait(self, ticket)
 
-    def _claim_ahead(self, life: int) -> None:
-        if life == self._life and not self._prompt and self._lanes:
-            self._prompt = True
-            self._engine.after(self._hop_s, self._claim, life)
+    def _claim_in(self, seconds: float) -> None:
+        """Sends a prompt claim by then."""
+        self._engine.after(seconds + self._hop_s, self._claim, self._life)
 
     def _claim(self, life: int) -> None:
-        if life == self._life:
-            jobs = [job for queue in self._lanes.values() for job in queue.claim(self._wanted_of(queue, alone=True))]
+        """It has come to the lanes."""
+        if life != self._life or self._prompt:
+            return
+        jobs = [job for queue in self._lanes.values() for job in queue.claim(self._wanted_of(queue, alone=True))]
+        if jobs or self._pausing:
+            self._prompt = True
             self._on_their_way(jobs)
             self._engine.after(self._hop_s, self._claimed, life, jobs, False)
 
     def _wanted_of(self, queue: SharedLane, *, alone: bool) -> int:
         """An idle node leaves work for the others."""
+        if not queue.jobs:
+            return 0
         wanted = self.served[queue.name].jobs_wanted
         return wanted if alone else -(-wanted // max(1, queue.claimers))
 
@@ -246,7 +251,8 @@ class MeshNode:
                 if served.queue is not None:
                     # The dead come up first in a lane: behind them may be a batch that is worth running.
                     self._pausing = True
-                    self._claim_ahead(self._life)
+                    if not self._prompt:
+                        self._claim_in(0.0)
                     return
             served.take(closing.run)
             if closing.run:
@@ -275,8 +281,9 @@ class MeshNode:
         seconds = self.device.seconds(served.service, units)
         self.busy_until_s = now_s + expected_s
         self._running = jobs
-        if expected_s >= INLINE_S and seconds > expected_s - CLAIM_LEAD_S:
-            self._engine.after(max(0.0, expected_s - CLAIM_LEAD_S), self._claim_ahead, life)
+        # Ahead, where it hasn't ended by then and this isn't the event loop's own time.
+        if self._lanes and expected_s >= INLINE_S and seconds > expected_s - CLAIM_LEAD_S:
+            self._claim_in(max(0.0, expected_s - CLAIM_LEAD_S))
         self._engine.after(seconds, self._done, life, served, jobs, units, seconds)
 
     def _done(self, life: int, served: Served, jobs: list[Job], units: int, seconds: float) -> None:
@@ -297,8 +304,10 @@ class MeshNode:
             self._engine.after(self._hop_s, router.dropped, self, theirs)
 
 
-def by_router(jobs: Sequence[Job]) -> dict[Owner, list[Job]]:
+def by_router(jobs: Sequence[Job]) -> Mapping[Owner, Sequence[Job]]:
     """Jobs apart, by who owns them."""
+    if len(jobs) == 1:
+        return {jobs[0].router: jobs}
     found: dict[Owner, list[Job]] = {}
     for job in jobs:
         found.setdefault(job.router, []).append(job)

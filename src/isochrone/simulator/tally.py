@@ -14,6 +14,7 @@ from isochrone.v1 import budget_pb2
 if TYPE_CHECKING:
     from isochrone.simulator.scenario import Scenario
 
+LEARNT_ONE_IN = 16
 BUCKETS = 100
 """Of a run's time, for its course."""
 
@@ -64,7 +65,9 @@ class Tally:
         if end is End.IN_TIME:
             self.in_time_course[bucket] += 1
             self.latencies_s[route].append(at_s - job.arrived_s)
-            self._expectations[route].learn(cast("budget_pb2.BudgetReport", self._spent(job, at_s)))
+            # What is usual is learnt from some of many, as a router does.
+            if self.ends[route][end] % LEARNT_ONE_IN == 0:
+                self._expectations[route].learn(cast("budget_pb2.BudgetReport", self._spent(job, at_s)))
             return
         if end is End.LATE:
             self.latencies_s[route].append(at_s - job.arrived_s)
