@@ -163,6 +163,7 @@ class FakeLink:
         self.node = sum(name.encode())
         self.state = LinkState.LINKED
         self.given = 0
+        self.free_at_s = 0.0
         self.epoch = 0
         self.draining = False
         self.submitted: list[link_pb2.Job] = []

@@ -19,8 +19,8 @@ from isochrone.v1 import link_pb2
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.dispatch import UNHEARD_S, Dispatcher
 from isochrone_router.flight import Flight, Flights
-from isochrone_router.lane_gate import LaneGate
 from isochrone_router.hedging import UNTRIED_MARGIN_S
+from isochrone_router.lane_gate import LaneGate
 from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.planner import Plan
 from isochrone_router.suspects import CLAIM_ON_ITS_WAY_S, LOOK_AFTER_S
@@ -198,9 +198,10 @@ async def test_a_caller_that_goes_takes_its_job_out_of_the_lane() -> None:
         waiting, taken = at.into_the_lane(), at.into_the_lane()
         await asyncio.sleep(0)
         at.claimed(at.links[0], taken)
+        member = waiting.member
         at.dispatcher.finish(waiting)
         at.dispatcher.finish(taken)
-        assert at.lanes.removed == [waiting.member]
+        assert at.lanes.removed == [member]
         assert at.links[0].cancelled == [taken.id]
         assert at.links[0].given == 0
 

@@ -55,6 +55,8 @@ class Told:
     def returned(self, link: NodeLink, jobs: Sequence[int]) -> None:
         self.of.append(("returned", *jobs))
 
+    def reported(self, link: NodeLink) -> None: ...
+
     def payload_of(self, job: int) -> bytes | None:
         return self.payloads.get(job)
 

@@ -238,6 +238,7 @@ def test_a_nodes_backlog_is_what_it_has_been_given() -> None:
     link.report.lanes.add(
         lane=LANE, latency=link_pb2.Latency(base_us=8000, per_unit_us=100), mean_jobs=4, mean_units=40
     )
+    node.renew()
     assert node.per_job_s == pytest.approx(0.003)
     assert node.backlog_s == pytest.approx(0.009, rel=0.01)
 

@@ -7,10 +7,10 @@ class AttemptBudget:
     """A token bucket filled by requests: `fraction` of a token each, up to `burst`.
 
     So second attempts stay under that fraction of the load however bad things are, and a node's death, which
-    takes a few dozen requests at once, finds the bucket half full at least: hedges take no more than the other half.
+    takes a few dozen requests at once, finds most of the bucket there: hedges take from the top quarter alone.
     """
 
-    def __init__(self, fraction: float, *, burst: float = 128.0) -> None:
+    def __init__(self, fraction: float, *, burst: float = 256.0) -> None:
         self._fraction = fraction
         self._burst = burst
         self._tokens = burst
@@ -35,4 +35,4 @@ class AttemptBudget:
 
     def take_spare(self) -> bool:
         """The same, for one that could be done without."""
-        return self._tokens >= self._burst / 2 and self.take()
+        return self._tokens > 0.75 * self._burst and self.take()

@@ -25,7 +25,7 @@ from isochrone.v1 import link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import NEVER_S, Flight, Flights
-from isochrone_router.hedging import Promises, hedge_to
+from isochrone_router.hedging import LOOK_AGAIN_S, Promises, hedge_to
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.links import Links
@@ -40,6 +40,7 @@ LINGER_SHARE = 0.2
 COARSE_S = 0.001
 AHEAD = 32
 """Chunks that a node may send of an answer before its caller has taken any: a stream's window over the link."""
+LEAST_JOB_S = 0.0001
 UNHEARD_S = 0.030
 """A node says at once that it has what was addressed to it; past this, it is asked no more."""
 
@@ -279,8 +280,11 @@ class Dispatcher:
         flight.holders.append(link)
         link.given += 1
         link.submit(job)
+        now_s = self._clock()
+        # Until it says itself how long it will be busy; with others in one batch, at the least.
+        link.free_at_s = max(link.free_at_s, now_s) + LEAST_JOB_S
         flight.claimed_at_s = 0.0
-        flight.overdue_at_s = self._clock() + UNHEARD_S
+        flight.overdue_at_s = now_s + UNHEARD_S
         self._overdue.arm(flight.overdue_at_s)
 
     def _streams_from(self, flight: Flight, link: NodeLink) -> None:
@@ -315,6 +319,9 @@ class Dispatcher:
         now_s = self._clock()
         node = hedge_to(flight, now_s=now_s)
         if node is None:
+            if flight.streams_from is None:
+                flight.overdue_at_s = now_s + LOOK_AGAIN_S
+                self._overdue.arm(flight.overdue_at_s)
             return
         if not self._attempts.take_spare():
             self.unaffordable += 1

@@ -11,8 +11,8 @@ from isochrone_router.waiting import RANK, TIERS, Waiting
 
 LOAD_S = 0.25
 """Over how long the load is measured."""
-LOOK_S = 0.001
-"""How long the moment at which a node will be free holds good."""
+LOOK_S, LOOK_MOST_S = 0.001, 0.010
+"""How long the moment at which a node will be free holds good, and at most where that is far off."""
 STALE_S = 0.6
 """What a node said of how busy others keep it is believed for so long."""
 
@@ -68,7 +68,7 @@ class Forecast:
         self.weight = 1.0
         self.best_base_s = self.best_per_unit_s = 0.0
         self._shares = shares.of
-        self._free_at_s = self._looked_s = 0.0
+        self._free_at_s = self._look_at_s = 0.0
         self._load = [0.0] * len(TIERS)
         self._load_at_s = 0.0
         self.routers = 1
@@ -86,16 +86,24 @@ class Forecast:
     def renew(self, nodes: Sequence[NodeFacts]) -> None:
         """Works the numbers out anew from the nodes that claim from the lane."""
         self.nodes = nodes
-        self._looked_s = 0.0
+        self._look_at_s = 0.0
         if not nodes:
             return
+        base_s = per_unit_s = per_job_s = weight = 0.0
+        batch_units, best, best_s = 2**31, nodes[0], float("inf")
+        for node in nodes:
+            base_s += node.base_s
+            per_unit_s += node.per_unit_s
+            per_job_s += node.per_job_s
+            weight += node.weight
+            batch_units = min(batch_units, node.batch_units)
+            takes_s = node.base_s + node.per_unit_s * self.weight
+            if takes_s < best_s:
+                best, best_s = node, takes_s
         count = len(nodes)
-        self.batch_units = min(node.batch_units for node in nodes)
-        self.base_s = sum(node.base_s for node in nodes) / count
-        self.per_unit_s = sum(node.per_unit_s for node in nodes) / count
-        self.per_job_s = sum(node.per_job_s for node in nodes) / count
-        self.weight = max(1.0, sum(node.weight for node in nodes) / count)
-        best = min(nodes, key=lambda node: node.base_s + node.per_unit_s * self.weight)
+        self.batch_units = batch_units
+        self.base_s, self.per_unit_s, self.per_job_s = base_s / count, per_unit_s / count, per_job_s / count
+        self.weight = max(1.0, weight / count)
         self.best_base_s, self.best_per_unit_s = best.base_s, best.per_unit_s
 
     def cost_of(self, units: float) -> float:
@@ -152,7 +160,6 @@ class Forecast:
     def left(self, tier: Tier, due_s: float) -> None:
         """It waits there no longer."""
         self.waiting.remove(tier, due_s)
-        self._looked_s = 0.0
 
     def _full(self, units: float, within_s: float) -> float:
         """Units of the largest batches that are run for jobs with so much time: half of it is waited."""
@@ -179,8 +186,7 @@ class Forecast:
 
     def _free_in_s(self, now_s: float) -> float:
         """Until the first of its nodes is free."""
-        if now_s - self._looked_s > LOOK_S or now_s < self._looked_s:
-            self._looked_s = now_s
+        if now_s >= self._look_at_s:
             first_s = float("inf")
             for node in self.nodes:
                 free_at_s = node.free_at_s
@@ -189,4 +195,5 @@ class Forecast:
                     if free_at_s <= now_s:
                         break
             self._free_at_s = first_s
+            self._look_at_s = now_s + min(max(LOOK_S, (first_s - now_s) / 8), LOOK_MOST_S)
         return max(0.0, self._free_at_s - now_s)

@@ -11,6 +11,8 @@ from isochrone_router.lane_view import LinkedNode
 QUANTILE = 0.999
 """Of what nodes' promises turned out to be worth, lately: beyond it, an answer is overdue."""
 LEAST_MARGIN_S = 0.002
+LOOK_AGAIN_S = 0.005
+"""Where nobody could take a job that is overdue, it is looked for again after this, for as long as it has."""
 UNTRIED_MARGIN_S = 0.015
 """Beyond one and a half times what was promised, while little is known of a lane."""
 TRIED = 32
@@ -41,19 +43,20 @@ class Promises:
 
 def hedge_to(flight: Flight, *, now_s: float) -> LinkedNode | None:
     """The node that would answer it soonest, of all that may, if that would be in time; None while jobs wait for nodes:
-    a copy of one would take the place of another."""
+    a copy of one would take the place of another's work, and more so the more there is."""
     if flight.streams_from is not None:
         return None
     best: LinkedNode | None = None
     best_s = flight.expires_at_s - now_s
     for view in flight.alternatives:
-        if view.depth:
+        if view.depth > len(view.nodes):
             return None
         for node in view.nodes:
             if node.link in flight.holders:
                 continue
-            busy_s = max(node.backlog_s, node.free_at_s - now_s)
-            done_s = busy_s + node.base_s + node.per_unit_s * flight.job.weight
-            if done_s < best_s and busy_s <= node.base_s + node.per_unit_s * flight.job.weight:
+            busy_s = max(0.0, node.free_at_s - now_s)
+            takes_s = node.base_s + node.per_unit_s * flight.job.weight
+            done_s = busy_s + takes_s
+            if done_s < best_s and busy_s <= takes_s:
                 best, best_s = node, done_s
     return best

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from isochrone.link.node_link import NodeLink
 from isochrone_router.forecast import Forecast
 
-RENEW_S = 0.02
+RENEW_S = 0.1
 """However many nodes report, the forecast is made anew so often at most."""
 
 
@@ -65,7 +65,7 @@ class LaneView:
     is_open: bool = False
     changes: int = 0
     """How often nodes have come or gone, or the lane was opened or closed."""
-    _is_due: bool = True
+    _reported: set[NodeLink] = field(default_factory=set)
     _renewed_s: float = float("-inf")
 
     @property
@@ -73,20 +73,21 @@ class LaneView:
         """Jobs waiting in the lane: others' as they were counted last, and ours, there or on their way."""
         return self.forecast.waiting.total
 
-    def renew_soon(self) -> None:
+    def renew_soon(self, link: NodeLink) -> None:
         """A node has reported."""
-        self._is_due = True
+        self._reported.add(link)
 
     def renew_if_due(self, now_s: float) -> None:
         """Takes in what was reported since, unless that was done just now."""
-        if self._is_due and now_s - self._renewed_s >= RENEW_S:
-            self._is_due = False
+        if self._reported and now_s - self._renewed_s >= RENEW_S:
             self._renewed_s = now_s
+            for node in self.nodes:
+                if node.link in self._reported:
+                    node.renew()
+            self._reported.clear()
             self.renew()
 
     def renew(self) -> None:
         """Makes the forecast anew, of the nodes that claim; of all of them while the lane isn't used."""
-        for node in self.nodes:
-            node.renew()
         claiming = [node for node in self.nodes if node.claims]
         self.forecast.renew(claiming if self.is_open and claiming else self.nodes)

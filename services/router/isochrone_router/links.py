@@ -131,7 +131,7 @@ class Links:
         """A node has said how it is."""
         for lane in link.variants:
             if lane in self.views:
-                self.views[lane].renew_soon()
+                self.views[lane].renew_soon(link)
 
     def is_linked(self, node: int) -> bool:
         """Whether a link to the node of that boot id is up, silent or not."""

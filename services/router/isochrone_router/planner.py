@@ -194,7 +194,9 @@ def _planned(ask: Ask, found: _Found, why: Why) -> Plan:
     facts, finish, node = found
     quantile_s = finish.expected_s + facts.correction.at(ask.target)
     left_s = ask.due_s - ask.now_s - quantile_s
-    jobs = facts.forecast.jobs_within(left_s) if left_s > 0 and node is None else 0
+    jobs = 0
+    if left_s > 0 and node is None:
+        jobs = min(facts.forecast.jobs_within(left_s), ask.lane_cap - facts.forecast.waiting.total - 1)
     return Plan(facts.lane, node, why, finish, quantile_s, jobs)
 
 

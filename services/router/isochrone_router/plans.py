@@ -10,7 +10,7 @@ from isochrone_router.forecast import Forecast, NodeFacts
 from isochrone_router.lane_view import LaneView
 from isochrone_router.planner import Ask, Plan, Refused, plan
 
-HOLDS_S = 0.001
+HOLDS_S = 0.002
 """A plan is made anew after this, and when it has been given to as many requests as it is good for."""
 ORDER_HOLDS_S = 0.1
 """So is the order of the lanes by cost."""
