@@ -74,14 +74,15 @@ class Planned:
 
     # What nodes tell.
 
-    def linked(self, node: Node, variants: Mapping[str, SeenVariant]) -> None:
-        """A node is there."""
-        self._seen[node] = seen = SeenNode(node, variants)
-        for lane in variants:
-            view = self.views[lane]
-            view.nodes.append(LinkedNode(cast("NodeLink", seen), lane))
-            view.changes += 1
-            view.renew_soon()
+    def linked(self, nodes: Mapping[Node, Mapping[str, SeenVariant]]) -> None:
+        """Nodes are there."""
+        for node, variants in nodes.items():
+            self._seen[node] = seen = SeenNode(node, variants)
+            for lane in variants:
+                self.views[lane].nodes.append(LinkedNode(cast("NodeLink", seen), lane))
+        for lane in {lane for variants in nodes.values() for lane in variants}:
+            self.views[lane].changes += 1
+            self.views[lane].renew()
 
     def link_down(self, node: Node) -> None:
         """It is gone."""
@@ -100,7 +101,7 @@ class Planned:
             seen.report = state
             seen.free_at_s = now_s + state.busy_us / 1e6
             for lane in seen.variants:
-                self.views[lane].renew_soon()
+                self.views[lane].renew_soon(cast("NodeLink", seen))
 
     def others_are(self, lane: SharedLane, job: Job, jobs: int) -> None:
         """So many jobs of other routers wait in the queue of that one."""

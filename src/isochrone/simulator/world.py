@@ -62,8 +62,8 @@ class World:
         for index, node in enumerate(every):
             node.start()
             if self._planners and isinstance(node, MeshNode):
-                self._link(node)
                 self.engine.at(PING_S * index / len(every), self._report, node)
+        self._link(every)
         for event in self._scenario.events:
             self.engine.at(event.at_s, self._happen, event)
         self._next()
@@ -94,10 +94,10 @@ class World:
         router.receive(job)
         self._next()
 
-    def _link(self, node: MeshNode) -> None:
-        """Routers learn that it is there."""
+    def _link(self, nodes: Sequence[MeshNode | PeerNode]) -> None:
+        """Planners learn that they are there."""
         for planner in self._planners:
-            planner.linked(node, node.variants())
+            planner.linked({node: node.variants() for node in nodes if isinstance(node, MeshNode)})
 
     def _report(self, node: MeshNode) -> None:
         """Each node says how it is, five times a second."""
@@ -117,8 +117,7 @@ class World:
                 self._fail(node)
             elif event.does == "return" and not node.is_up:
                 node.come_back()
-                if isinstance(node, MeshNode):
-                    self._link(node)
+                self._link((node,))
             elif event.does == "return":
                 node.device.pace = 1.0
 
