@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from isochrone.batching import Limits
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 from isochrone.simulator.arrivals import RateCurve, arrivals, moments
 from isochrone.simulator.comparison import compare, highest_of_capacity
 from isochrone.simulator.contender import Batching, Contender, Placement
@@ -159,7 +160,9 @@ def test_bursts_cost_size_or_timer_what_they_are_known_to() -> None:
 
 def test_the_planner_refuses_what_others_take_too_late() -> None:
     """At twice capacity: no compute for the dead, where size-or-timer has nothing else."""
-    some = scenario(duration_s=2, warmup_s=0.5).at_rate(2 * scenario().capacity_per_s)
+    routes = {name: route.model_copy(update={"tier": Tier.STANDARD}) for name, route in scenario().routes.items()}
+    some = scenario(duration_s=2, warmup_s=0.5).model_copy(update={"routes": routes})
+    some = some.at_rate(2 * some.capacity_per_s)
     ours = run(some)
     theirs = run(some, batching="size-or-timer", placement="lane", jobs=64, timer_ms=2)
     assert ours.refused > 0.2

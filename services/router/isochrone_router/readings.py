@@ -31,6 +31,10 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     )
     yield t.Family(t.MISSES, _by(status, lambda one: one.misses))
     yield t.Family(t.REFUSALS, _by(status, lambda one: one.refusals))
+    yield t.Family(
+        t.FALLBACKS,
+        [((route, *found), count) for route, one in stats.items() for found, count in one.fallbacks.items()],
+    )
     yield t.Family(t.BY_ATTEMPTS, _by(status, lambda one: one.attempts))
     yield t.Family(t.BATCH_JOBS, [((route,), one.batch_jobs) for route, one in stats.items()])
     yield t.Family(t.BATCH_UNITS, [((route,), one.batch_units) for route, one in stats.items()])
@@ -40,6 +44,8 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     yield t.Family(t.FIRST_CHUNK, [((route,), one.first_chunks) for route, one in streaming])
     yield t.Family(t.CHUNK_INTERVAL, [((route,), one.chunk_intervals) for route, one in streaming])
     yield t.Family(t.FINISH, [((lane,), histogram) for lane, histogram in _finishes(stats.values()).items()])
+    if status.callers is not None:
+        yield from status.callers.readings()
     yield t.Family(t.OBJECTIVE, [((route,), sla.objective_ms / 1e3) for route, sla in status.routes.items()])
     yield t.Family(t.TARGET, [((route,), sla.target) for route, sla in status.routes.items()])
     yield t.alone(t.INFLIGHT, len(status.flights))

@@ -34,6 +34,7 @@ class Records:
             "verdict": past.verdict,
             "at": _time_of_day(int(past.received_s * 1e9) + offset_ns),
             "tier": report.tier,
+            "caller": report.caller,
             "router": self.router,
             "objective_ms": report.objective_us / 1e3,
             "deadline_ms": report.deadline_us / 1e3,
@@ -54,6 +55,14 @@ class Records:
             else None,
             "units": report.units,
             "chunks": report.chunks,
+            "fallback": {
+                "source": report.fallback.source,
+                "route": report.fallback.route,
+                "age_ms": report.fallback.age_ms,
+                "reason": report.fallback.reason,
+            }
+            if report.HasField("fallback")
+            else None,
             "tries": [
                 {"node": given_up.node, "ms": _ms(given_up.ended_s - given_up.sent_s), "why": given_up.why}
                 for given_up in past.tries

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from isochrone.answers import AnswerStore
 from isochrone.broker import Broker
 from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
@@ -21,16 +22,20 @@ from isochrone.link.version import NEWEST, OLDEST
 from isochrone.methods import streams
 from isochrone.ports import nth
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.server_tls import server_credentials
 from isochrone.stream_edge import StreamEdge
 from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
 from isochrone_router import readings
 from isochrone_router.admin import Admin
+from isochrone_router.answer_cache import AnswerCache
 from isochrone_router.attempts import AttemptBudget
+from isochrone_router.callers import Callers
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.console.server import Console
 from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
+from isochrone_router.fallbacks import Fallbacks
 from isochrone_router.flight import Flights
 from isochrone_router.forecast import Forecast, Shares
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
@@ -74,7 +79,9 @@ class Router:
         dial: Dial = dial,
         busy: BusyTime | None = None,
         export: Export | None = None,
+        answers: AnswerStore | None = None,
     ) -> None:
+        """`answers`: where all routers of the mesh keep last good answers; without it, each does by itself."""
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
         self.name = settings.process_name(index)
@@ -131,6 +138,15 @@ class Router:
         listeners: list[Tell] = [self.recent, self.tally]
         if self.traces is not None:
             listeners.append(self.traces)
+        self.callers = Callers.of(
+            config,
+            quotas=broker.quotas if broker else None,
+            boot=self.boot,
+            routers=lambda: max(settings.processes, self.links.routers),
+            clock=clock,
+        )
+        if self.callers is not None:
+            listeners.append(self.callers.stats)
         self.chronicle = Chronicle((*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=listeners, clock=clock)
         self.servicer = Servicer(
             config.routes,
@@ -144,8 +160,27 @@ class Router:
             prices=prices,
             clock=clock,
         )
-        self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
-        self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
+        self.fallbacks = Fallbacks(
+            self.servicer.start,
+            config.routes,
+            cache=AnswerCache(config.cache, store=answers if config.remembers else None, clock=clock),
+            judge=self.chronicle.judge,
+            tell=self.chronicle.tell,
+            margin_s=lambda: self._margin.margin_s,
+            clock=clock,
+        )
+        gatekeeper = None
+        if self.callers is not None:
+            gatekeeper = self.callers.stand_before(self.fallbacks.start, refuse=self.servicer.refuse)
+        self.front = Front(
+            self.fallbacks.start if gatekeeper is None else gatekeeper.start,
+            sampler=sampler,
+            tell=self.chronicle.tell,
+            clock=clock,
+            identify=None if gatekeeper is None else gatekeeper.identify,
+        )
+        self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock, gatekeeper=gatekeeper)
+        self._gatekeeper = gatekeeper
         self._status = RouterStatus(
             mesh=config.mesh,
             name=self.name,
@@ -159,6 +194,7 @@ class Router:
             gate=self.gate,
             links=self.links,
             sessions=self.sessions,
+            callers=self.callers,
             traces=self.traces,
             export=export,
             clock=clock,
@@ -186,7 +222,7 @@ class Router:
         self._console.start()
         self._admin = Admin(
             self._status,
-            is_ready=lambda: any(map(self._serves, self._config.routes)),
+            is_ready=lambda: any(map(self._answers, self._config.routes)),
             more=[*recent.routes(), *self._console.routes()],
         )
         try:
@@ -203,7 +239,17 @@ class Router:
         await self.links.start()
         for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):
             self._tasks.append(asyncio.create_task(work))
+        if self.callers is not None:
+            self._tasks += [asyncio.create_task(work) for work in self.callers.work()]
+        answers = self.fallbacks.cache.store
+        if answers is not None:
+            self._tasks.append(asyncio.create_task(answers.run()))
         await self._first_node()
+
+    def read_callers_again(self) -> None:
+        """Their file, where there is one."""
+        if self.callers is not None:
+            self.callers.read_again()
 
     async def wait(self) -> None:
         """Until one of its parts fails; they don't end by themselves."""
@@ -221,6 +267,8 @@ class Router:
         # From here on gRPC takes no new connection or call, and tells clients to go elsewhere (GOAWAY).
         await self._server.stop(max(0.0, deadline_s - self._clock()))
         await self.links.leave()
+        if self.callers is not None:
+            await self.callers.leave()
         await self.close()
 
     async def close(self) -> None:
@@ -233,8 +281,12 @@ class Router:
         await self.links.close()
         self.gate.close()
         self._pressure.close()
+        if self.fallbacks.cache.store is not None:
+            self.fallbacks.cache.store.close()
         if self._registry is not None:
             await self._registry.close()
+        if self.callers is not None:
+            await self.callers.close()
         if self._console is not None:
             self._console.close()
         if self._admin is not None:
@@ -248,8 +300,9 @@ class Router:
         # gRPC would refuse a request one byte over with words of its own; ours name the field.
         limit = 2 * self._settings.limits.request_bytes
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
-        unary = UnaryEdge(self.front.serve, clock=self._clock)
-        stream = StreamEdge(self.front.start, clock=self._clock)
+        shown = None if self._gatekeeper is None else self._gatekeeper.credentials
+        unary = UnaryEdge(self.front.serve, clock=self._clock, credentials=shown)
+        stream = StreamEdge(self.front.start, clock=self._clock, credentials=shown)
         own = {
             "FanOut": unary.handler(FAN_OUT),
             "FanOutStream": stream.handler(FAN_OUT_STREAM),
@@ -259,8 +312,10 @@ class Router:
         server.add_generic_rpc_handlers((*routes, grpc.method_handlers_generic_handler(SERVICE, own)))
         self._health.add_to(server)
         add_reflection(server, self._config.routes, also=(SERVICE,))
+        listen = self._settings.listen
+        credentials = server_credentials(self._settings.tls, listen, key="router.tls")
         try:
-            self.address = bind(server, self._settings.listen)
+            self.address = bind(server, listen, credentials)
         except RuntimeError as error:
             raise ConfigError(f"router.listen: can't listen on {self._settings.listen}: {error}") from error
         await server.start()
@@ -283,6 +338,10 @@ class Router:
 
     def _serves(self, route: str) -> bool:
         return any(self.links.views[lane].nodes for lane in self._config.routes[route].all_lanes)
+
+    def _answers(self, route: str) -> bool:
+        """Also by what stands in: a router that nobody is sent to answers nobody."""
+        return self._serves(route) or bool(self._config.routes[route].fallback)
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()

@@ -109,13 +109,24 @@ class Servicer:
         try:
             decision = self._admit(flight, sla)
         except IsochroneError as error:
-            flight.is_over, flight.error = True, error
-            error.budget = report = self._report(flight)
-            tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
+            self._refused(flight, error, tell)
             raise
         self._expiries.arm(flight.expires_at_s)
         self._dispatcher.dispatch(flight, decision)
         return partial(self._leave, tell, flight)
+
+    def refuse(self, call: Call, error: IsochroneError, chunks: Chunks | None, *, tell: Tell | None) -> None:
+        """A Refuse. Of a route that there isn't, nothing is told: not even that there isn't."""
+        sla = self._slas.get(call.route)
+        if sla is not None:
+            flight = self._flight(call, sla, chunks, over=_nobody)
+            flight.ledger.tier = call.tier or Tier.STANDARD
+            self._refused(flight, error, tell or self._chronicle.tell)
+
+    def _refused(self, flight: Flight, error: IsochroneError, tell: Tell) -> None:
+        flight.is_over, flight.error = True, error
+        error.budget = report = self._report(flight)
+        tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
 
     def _leave(self, tell: Tell, flight: Flight) -> None:
         if not flight.is_over:
@@ -163,7 +174,7 @@ class Servicer:
             deadline_s = min(deadline_s, call.deadline_s - call.received_s)
             objective_s = min(objective_s, deadline_s)
         place = self._sampler.place(call.traceparent, call.tracestate)
-        deadline_at_s = call.received_s + deadline_s
+        deadline_at_s = call.received_s + deadline_s - call.reserve_s
         return Flight(
             id=next(self._numbers),
             call=call,
@@ -172,9 +183,10 @@ class Servicer:
                 objective_s=max(0.0, objective_s),
                 deadline_s=max(0.0, deadline_s),
                 trace_id=place.span.trace_id.to_bytes(16),
+                caller=call.caller,
             ),
             place=place,
-            due_at_s=call.received_s + objective_s,
+            due_at_s=min(call.received_s + objective_s, deadline_at_s),
             deadline_at_s=deadline_at_s,
             over=over,
             expires_at_s=deadline_at_s - self._margin.margin_s,
@@ -194,7 +206,7 @@ class Servicer:
             raise InvalidRequest.of(
                 "request", f"has {len(call.request)} bytes; at most {self._limits.request_bytes} are taken"
             )
-        if ledger.deadline_s <= self._margin.margin_s:
+        if ledger.deadline_s - call.reserve_s <= self._margin.margin_s:
             raise DeadlineExceeded("the deadline had passed on arrival")
         refusal = self._flights.refusal(len(call.request), retry_after_s=ledger.objective_s)
         if refusal is not None:
@@ -250,6 +262,10 @@ class Servicer:
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
+
+
+def _nobody(_: Flight) -> None:
+    """It was refused: nobody waits for its end."""
 
 
 def _us(seconds: float) -> int:

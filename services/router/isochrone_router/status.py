@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from isochrone.config import RouteConfig
 from isochrone.deadline import Clock
+from isochrone_router.callers import Callers
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flights
@@ -40,6 +41,7 @@ class RouterStatus:
     gate: LaneGate
     links: Links
     sessions: Sessions
+    callers: Callers | None
     traces: Traces | None
     export: Export | None
     clock: Clock
@@ -62,6 +64,7 @@ class RouterStatus:
             "routes": [self._route(route) for route in self.routes],
             "lanes": [self._lane(view) for view in self.dispatcher.views.values()],
             "nodes": self._nodes(),
+            "callers": [] if self.callers is None else self.callers.as_json(),
         }
 
     def node_states(self) -> Mapping[str, int]:
@@ -85,6 +88,7 @@ class RouterStatus:
             "requests": stats.requests,
             "answered": stats.outcomes["OK"],
             "missed": stats.requests - stats.met,
+            "fallbacks": stats.fallbacks.total(),
             "errors": {code: count for code, count in stats.outcomes.items() if code != "OK"},
             "rate_per_s": round(lately.rate, 1),
             "p50_ms": _ms(lately.p50_s),
@@ -112,6 +116,7 @@ class RouterStatus:
                 "address": link.address,
                 "device": link.welcome.device,
                 "state": link.state,
+                "reason": link.trouble,
                 "lanes": sorted(link.variants),
                 "rtt_us": link.report.round_trip_us,
                 "inflight": link.given,

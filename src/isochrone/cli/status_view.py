@@ -10,14 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 _NONE = Text("-", style="dim")
-_GOOD = {"up", "linked", "lane"}
-_BAD = {"down", "silent", "stalled"}
+_GOOD = {"up", "linked", "lane", "shared"}
+_BAD = {"down", "silent", "stalled", "refused"}
 
 
 def view(status: Mapping[str, Any]) -> RenderableType:
     """All of it, one below the other."""
     parts: list[RenderableType] = [_headline(status), "", _routes(_list(status, "routes"))]
     parts += ["", _lanes(_list(status, "lanes")), "", _nodes(_list(status, "nodes"))]
+    if callers := _list(status, "callers"):
+        parts += ["", _callers(callers)]
     return Group(*parts)
 
 
@@ -81,13 +83,33 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
         fits = [f"{lane}  {_latency(fit)}" for lane, fit in latencies.items() if isinstance(fit, Mapping)]
         table.add_row(
             str(node.get("name", "?")),
-            _state(node.get("state", "?")),
+            _state_and_why(node),
             str(node.get("device", "-")),
             _figure(node.get("batches")),
             _figure(node.get("jobs")),
             _figure(node.get("inflight")),
             _figure(node.get("rtt_us"), " µs"),
             "\n".join(fits) or _NONE,
+        )
+    return table
+
+
+def _callers(callers: list[Mapping[str, Any]]) -> Table:
+    """Of this router alone; the limits are for all together."""
+    table = _table("caller", "tiers", "rate", "of", "under way", "of", "quotas", "refused here")
+    for caller in callers:
+        quotas, refused = _section(caller, "quotas"), _section(caller, "refused")
+        rate, slots = _section(quotas, "rate"), _section(quotas, "concurrency")
+        tiers = caller.get("tiers")
+        table.add_row(
+            str(caller.get("caller", "?")),
+            ", ".join(map(str, tiers)) if isinstance(tiers, list) else _NONE,
+            _figure(caller.get("rate_per_s"), "/s", digits=1),
+            _figure(rate.get("limit"), "/s"),
+            _figure(slots.get("used")),
+            _figure(slots.get("limit")),
+            _state("shared" if caller.get("shared") else "by share") if quotas else _NONE,
+            Text(", ".join(f"{n} {reason}" for reason, n in refused.items()), style="red") if refused else _NONE,
         )
     return table
 
@@ -103,7 +125,7 @@ def _latency(fit: Mapping[str, Any]) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
-        words = column in ("state", "device", "way", "errors", "latency of a batch")
+        words = column in ("state", "device", "way", "errors", "latency of a batch", "tiers", "quotas", "refused here")
         table.add_column(column, justify="left" if index == 0 or words else "right", no_wrap=index == 0)
     return table
 
@@ -144,6 +166,12 @@ def _percent(value: float) -> str:
 def _state(value: object) -> Text:
     word = str(value)
     return Text(word, style="green" if word in _GOOD else "bold red" if word in _BAD else "yellow")
+
+
+def _state_and_why(node: Mapping[str, Any]) -> Text:
+    """Why there is no link comes below the state."""
+    state, why = _state(node.get("state", "?")), str(node.get("reason") or "")
+    return Text.assemble(state, "\n", (why, "dim")) if why else state
 
 
 def _duration(seconds: float) -> str:

@@ -74,12 +74,14 @@ class UnaryTransport:
 
     async def _try(self, request: Request, timeout_s: float) -> tuple[Reply, bool]:
         """A reply, and whether it is none of the mesh's own: the connection ended first."""
-        call = self._method(request.route)(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+        call = self._method(request.route)(
+            request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint)
+        )
         try:
             payload = await call
             return Reply(payload, report=report_in(await call.trailing_metadata())), False
         except grpc.aio.AioRpcError as error:
-            return refusal(error.code(), error.details(), error.trailing_metadata())
+            return refusal(error.code(), self._endpoint.in_words(error.details()), error.trailing_metadata())
         except asyncio.CancelledError:
             if self._was_closed():
                 return Reply(b"", error=Cancelled(CLOSED)), False
@@ -88,13 +90,13 @@ class UnaryTransport:
     async def _try_stream(self, request: Request, timeout_s: float) -> AsyncGenerator[bytes | tuple[Reply, bool], None]:
         """Chunks, and last what `_try` gives."""
         method: Any = self._dialled().unary_stream(f"/{request.route}", None, None)
-        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint))
         try:
             while (chunk := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 yield chunk
             last = Reply(b"", report=report_in(await call.trailing_metadata())), False
         except grpc.aio.AioRpcError as error:
-            last = refusal(error.code(), error.details(), error.trailing_metadata())
+            last = refusal(error.code(), self._endpoint.in_words(error.details()), error.trailing_metadata())
         except asyncio.CancelledError:
             if not self._was_closed():
                 raise

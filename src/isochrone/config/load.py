@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from isochrone.config.callers import CallerConfig, CallersConfig
 from isochrone.config.mesh import MeshConfig
 from isochrone.errors import ConfigError
 
@@ -18,10 +19,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def load_config(path: Path) -> MeshConfig:
     """Reads and checks a mesh's file. Raises ConfigError with file, line and key."""
-    return load_file(path, MeshConfig)
+    return load_file(path, MeshConfig, required="routes")
 
 
-def load_file(path: Path, model: type[_Model]) -> _Model:
+def load_callers(path: Path) -> Mapping[str, CallerConfig]:
+    """Reads and checks a file of callers. Raises ConfigError with file, line and key."""
+    return load_file(path, CallersConfig, required="callers").callers
+
+
+def load_file(path: Path, model: type[_Model], *, required: str) -> _Model:
     """Reads and checks a YAML file that holds a mapping. Raises ConfigError with file, line and key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -38,9 +44,14 @@ def load_file(path: Path, model: type[_Model]) -> _Model:
         # Control characters, a 13th month, "!!int" of nothing: PyYAML raises whatever it happens upon.
         raise ConfigError(f"{path}:1: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}:1: should be a mapping with at least 'routes'")
+        raise ConfigError(f"{path}:1: should be a mapping with at least {required!r}")
     _refuse_repeated_keys(path, node, "")
     return validated(model, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
+
+
+def line_of(path: Path, key: tuple[str, ...]) -> int:
+    """The line of a key in a file that `load_config` has read, or of the deepest section of it that the file has."""
+    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), key)
 
 
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from isochrone.config.fields import Address, Name, PositiveMs, Section
+from isochrone.config.tls import ServerTls
 
 
 class LimitsConfig(Section):
@@ -27,6 +30,8 @@ class RouterConfig(Section):
 
     name: Name = "router"
     listen: Address = "127.0.0.1:50051"
+    tls: ServerTls | None = None
+    """TLS at `listen`; unset: none. A Unix socket has none either way."""
     admin: Address = "127.0.0.1:8080"
     """HTTP: the console at /, /healthz, /readyz, /metrics, /status, /misses, /traces/<id>. Of several processes each
     takes the next port; the console of each shows all."""
@@ -41,6 +46,9 @@ class RouterConfig(Section):
     and at most a fifth of their objective. Otherwise a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
     """Second attempts allowed, as a fraction of the requests."""
+    callers_file: Path | None = None
+    """More callers, in a file with a `callers:` section alone, from the working directory. It is read again when it
+    changes and on SIGHUP, so a token can be taken back while its clients are connected."""
     drain_s: float = Field(default=10, gt=0, le=600)
 
     def process_name(self, index: int) -> str:

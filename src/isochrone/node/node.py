@@ -6,18 +6,22 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from isochrone import node_metrics
 from isochrone.broker import Broker
+from isochrone.config import ServerTls
+from isochrone.config.placing import SHARES
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
+from isochrone.link.tls import LinkTls
 from isochrone.methods import streams
 from isochrone.model import Model, StreamModel
 from isochrone.node.claimer import Claimer
@@ -31,6 +35,8 @@ from isochrone.node.streams import StreamLoop, StreamServed
 from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.server_tls import server_credentials
+from isochrone.shares import Shares
 from isochrone.stream_edge import StreamEdge
 from isochrone.telemetry import Family
 from isochrone.v1 import link_pb2
@@ -55,11 +61,15 @@ class Node:
         api: str | None = None,
         advertise: str | None = None,
         broker: Broker | None = None,
+        tls: LinkTls | None = None,
+        api_tls: ServerTls | None = None,
         service: str = "",
         export: Export | None = None,
+        shares: Mapping[Tier, float] = SHARES,
         clock: Clock = monotonic,
     ) -> None:
-        """`service` is its name in traces, "isochrone-recsys"; `export` tells a collector of its batches."""
+        """`tls` is for its links, `api_tls` for its own API. `service` is its name in traces, "isochrone-recsys";
+        `export` tells a collector of its batches."""
         self.name = name
         self.boot = secrets.randbits(63)
         self.address = listen
@@ -73,6 +83,7 @@ class Node:
         self._service = service
         self._export = export
         self._clock = clock
+        self._shares = Shares(shares, clock=clock)
         self._filled, self._stream_filled = asyncio.Event(), asyncio.Event()
         self._device = Device(device, clock=clock)
         self._served: dict[str, Served] = {}
@@ -81,7 +92,8 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self._working: list[asyncio.Task[None]] = []
         """Those of the tasks that answer jobs."""
-        self._links = LinkServer(self.open_link)
+        self._links = LinkServer(self.open_link, tls=tls)
+        self._api_tls = api_tls
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
         self._registry: Registry | None = None
@@ -122,6 +134,7 @@ class Node:
             self._intake,
             open_lanes=self._broker.node_lanes if self._broker else None,
             orphans_found=self._orphans_found,
+            shares=self._shares,
         )
         self._loop = NodeLoop(
             self._batches,
@@ -129,6 +142,7 @@ class Node:
             device=self._device,
             filled=self._filled,
             clock=self._clock,
+            shares=self._shares,
             trace=None if self._export is None else _trace(self._export, self._clock),
         )
         self._stream_loop = StreamLoop(
@@ -154,7 +168,10 @@ class Node:
                 ),
                 claims=lambda: self._claimer.allowed,
                 allow=self._allow,
+                latency=lambda: {lane: served.as_record() for lane, served in self._served.items()},
             )
+            for served in self._served.values():
+                served.pace_changed = self._membership.check_soon
             self._start_task(self._membership.run(), "membership")
             self._start_task(self._claimer.run(), "claimer")
         if self._batches:
@@ -237,6 +254,7 @@ class Node:
             backlog_jobs=sum(served.backlog for served in self._served.values()),
             backlog_units=sum(staging.units for staging in staged),
             lanes=[served.as_state() for served in self._served.values()],
+            busy_us=int(max(0.0, self._loop.busy_until_s - self._clock()) * 1e6),
         )
 
     def _families(self) -> Iterator[Family]:
@@ -268,7 +286,8 @@ class Node:
         health = Health(routes)
         health.add_to(server)
         add_reflection(server, routes)
-        self.api_address = bind(server, self.api_address)
+        credentials = server_credentials(self._api_tls, self.api_address, key="the node's own API")
+        self.api_address = bind(server, self.api_address, credentials)
         await server.start()
         await health.show(lambda route: True)
         try:

@@ -46,6 +46,7 @@ class Job:
         "end",
         "given_s",
         "in_lane",
+        "key",
         "lane",
         "node",
         "number",
@@ -73,7 +74,7 @@ class Job:
         drops: bool,
         router: Owner,
     ) -> None:
-        self.number = number
+        self.number = self.key = number
         self.route = route
         self.units = units
         self.tier = tier

@@ -8,7 +8,10 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from isochrone.keys import Tier
+from isochrone.lane import Want
 from isochrone.simulator.job import NEVER_S, Job
+
+ONE = Want(1)
 
 
 class Claimer(Protocol):
@@ -45,7 +48,7 @@ class SharedLane:
         woken: list[tuple[Claimer, list[Job]]] = []
         waiting = self._waiting
         while waiting:
-            first = self.claim(1)
+            first = self.claim(ONE)
             if not first:
                 break
             while waiting:
@@ -58,13 +61,15 @@ class SharedLane:
         for node, first in woken:
             node.woken(self, first)
 
-    def claim(self, count: int) -> list[Job]:
-        """Takes out the most urgent, higher tiers first. What was withdrawn meanwhile isn't there."""
+    def claim(self, want: Want) -> list[Job]:
+        """Takes out the most urgent, tier by tier as wanted. What was withdrawn meanwhile isn't there."""
         claimed: list[Job] = []
         if not self.jobs:
             return claimed
-        for heap in self._tiers.values():
-            while heap and len(claimed) < count:
+        for tier, most in want.by_tier.items():
+            heap = self._tiers[tier]
+            enough = min(want.most, len(claimed) + most)
+            while heap and len(claimed) < enough:
                 job = heappop(heap)[2]
                 self.jobs -= 1
                 if job.end is None or job.deadline_s == NEVER_S:

@@ -279,7 +279,7 @@ class Scenario(Section):
 
 def load_scenario(path: Path) -> Scenario:
     """Reads and checks a scenario. Raises ConfigError with file, line and key."""
-    scenario = load_file(path, Scenario)
+    scenario = load_file(path, Scenario, required="routes")
     recorded = scenario.arrivals.file
     if recorded is not None and not recorded.is_absolute():
         arrivals = scenario.arrivals.model_copy(update={"file": path.parent / recorded})

@@ -26,6 +26,7 @@ class SeenVariant(NamedTuple):
 
     latency: SeenLatency
     batch_units: int
+    batch_jobs: int
 
 
 class SeenLane(NamedTuple):
@@ -35,6 +36,7 @@ class SeenLane(NamedTuple):
     latency: SeenLatency
     mean_jobs: float
     mean_units: float
+    stands_back: bool
 
 
 class SeenState(NamedTuple):

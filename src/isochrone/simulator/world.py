@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from random import Random
 
+from isochrone.keys import Tier
 from isochrone.link.router_link import PING_S
 from isochrone.simulator.arrivals import Arrival, arrivals
 from isochrone.simulator.contender import Batching, Contender, Placement
@@ -143,7 +144,15 @@ class World:
             for lane in lanes.values():
                 lane.claimers += 1
             return MeshNode(
-                name, pool, services, lanes=lanes, device=device, engine=self.engine, hop_s=hop_s, tally=self.tally
+                name,
+                pool,
+                services,
+                lanes=lanes,
+                device=device,
+                engine=self.engine,
+                hop_s=hop_s,
+                least={tier: scenario.mesh.share(tier) for tier in Tier},
+                tally=self.tally,
             )
         queues = {lane: self._fifos.setdefault(lane, Fifo()) if shared else Fifo() for lane in services}
         return PeerNode(
