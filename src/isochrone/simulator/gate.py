@@ -11,6 +11,8 @@ from isochrone.simulator.lane import SharedLane
 from isochrone_router.dispatch import LINGER_SHARE
 from isochrone_router.lane_gate import PUSH_AT_ONCE
 
+TURN_S = 50e-6
+"""A turn of the router's event loop: what comes within it is pushed together."""
 Counted = Callable[[SharedLane, Job, int], None]
 """Told, with a job of the queue that was pushed to, how many jobs of others wait there."""
 
@@ -41,7 +43,7 @@ class Gate:
         elif self._unclaimed[lane.name, job.tier]:
             self._push_within(min(self._linger_s, LINGER_SHARE * (job.promised_s - job.arrived_s)))
         else:
-            self._push()
+            self._push_within(TURN_S)
 
     def left(self, job: Job) -> None:
         """A job is no longer in its lane."""
