@@ -123,8 +123,16 @@ def _row(scenario: Scenario, contender: Contender, load: float | None, runs: int
 
 def _is_better(scenario: Scenario, one: Outcome, other: Outcome) -> bool:
     if scenario.best_by == "cost":
+        # Whoever answers little in time may do so cheaply: those that keep what is promised come first.
+        if _keeps(one) != _keeps(other):
+            return _keeps(one)
         return not one.cost_per_1000 >= other.cost_per_1000
     return one.in_time > other.in_time
+
+
+def _keeps(found: Outcome) -> bool:
+    """Whether every route met its target."""
+    return all(route.in_time >= route.target for route in found.routes)
 
 
 def _highest(scenario: Scenario, search: SearchConfig, contender: Contender, runs: int, say: Say) -> Highest:
