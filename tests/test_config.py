@@ -132,7 +132,7 @@ LIKE = "should look like"
         (
             "mesh: shop",
             "mehs: shop",
-            "1: mehs: no such key; known here: devices, log, mesh, models, nodes, redis, router, routes",
+            "1: mehs: no such key; known here: cache, devices, log, mesh, models, nodes, redis, router, routes",
         ),
         ("  url:", "  uri:", "3: redis.uri: no such key; known here: ca_file, password_env, stall_ms, url, username"),
         (
@@ -146,7 +146,7 @@ LIKE = "should look like"
             "    objective: 15",
             "7: routes.isochrone.v1.Recsys/Rank.objective_ms: is required\n"
             "mesh.yaml:8: routes.isochrone.v1.Recsys/Rank.objective: no such key; "
-            "known here: deadline_ms, lanes, objective_ms, smaller, target",
+            "known here: deadline_ms, fallback, lanes, objective_ms, smaller, target",
         ),
         # names and addresses
         ("mesh: shop", "mesh: My Shop", f"1: mesh: {LIKE} 'recsys-a' (it is 'My Shop')"),

@@ -58,7 +58,16 @@ class EmbeddedRedis:
     Raises NoRedisServer on construction where the machine has none.
     """
 
-    def __init__(self, *, log: Log | None = None, folder: Path | None = None, maxmemory: str = "256mb") -> None:
+    def __init__(
+        self,
+        *,
+        log: Log | None = None,
+        folder: Path | None = None,
+        maxmemory: str = "256mb",
+        name: str = "redis",
+        is_cache: bool = False,
+    ) -> None:
+        """One that `is_cache` forgets what was used least when its memory is full; one for lanes refuses more."""
         binary = redis_server()
         if binary is None:
             raise NoRedisServer(
@@ -66,17 +75,17 @@ class EmbeddedRedis:
             )
         self._owns_folder = folder is None
         self._folder = folder or private_folder()
-        self.socket = self._folder / "redis.sock"
+        self.socket = self._folder / f"{name}.sock"
         self.url = f"unix://{self.socket}"
         """For redis-py and for ISOCHRONE_REDIS_URL."""
         self.child = Child(
-            name="redis",
+            name=name,
             kind="redis",
             command=(
                 *(str(binary), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700"),
                 *("--dir", str(self._folder), "--loglevel", "warning", "--save", "", "--appendonly", "no"),
                 # A lane is no cache: past its memory Redis refuses, and the router falls back on the links.
-                *("--maxmemory", maxmemory, "--maxmemory-policy", "noeviction"),
+                *("--maxmemory", maxmemory, "--maxmemory-policy", "allkeys-lru" if is_cache else "noeviction"),
             ),
             log=log or self._folder,
             cwd=self._folder,

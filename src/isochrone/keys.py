@@ -5,7 +5,11 @@
     {mesh}:router:<boot>          JSON: name, lanes in use                           RECORD_TTL_MS, from the last beat
     {mesh}:node:<boot>            JSON: name, address, device, lanes it claims from  RECORD_TTL_MS, from the last beat
 
-Nothing is permanent. `{mesh}` is a hash tag: in a cluster all keys of a mesh share a slot.
+In the cache, which is another database or server:
+
+    <mesh>:answer:<digest>        a last good answer (isochrone.answers)             its route's ttl_s, from its answer
+
+Nothing is permanent. `{mesh}` is a hash tag: in a cluster all keys of a mesh share a slot. Answers spread.
 """
 
 from __future__ import annotations
@@ -53,3 +57,6 @@ class Keys:
 
     def record(self, kind: str, boot: int) -> str:
         return f"{{{self.mesh}}}:{kind}:{boot:016x}"
+
+    def answer(self, digest: bytes) -> str:
+        return f"{self.mesh}:answer:{digest.hex()}"

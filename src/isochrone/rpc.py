@@ -47,6 +47,8 @@ class Call(NamedTuple):
     traceparent: str = ""
     """The caller's, as W3C Trace Context has them; so is the next."""
     tracestate: str = ""
+    reserve_s: float = 0.0
+    """Of its time, what is kept for whoever stands in for its answer."""
 
 
 class Answered(NamedTuple):

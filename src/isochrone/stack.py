@@ -49,9 +49,10 @@ def _silent(line: str) -> None: ...
 class Stack:
     """The children of one mesh: `async with Stack(config, path) as stack:` has them ready, then none is left.
 
-    Embedded Redis first, then the nodes side by side, then the router, which gets every node's address, so
-    that it works without Redis too. Ending goes the other way: the router drains while the nodes still
-    answer. A child that ends by itself is reported by `next_exit`; restarting it is for the caller to decide.
+    Embedded Redis first, and another as the cache of last good answers where one is wanted, then the nodes side by
+    side, then the router, which gets every node's address, so that it works without Redis too. Ending goes the other
+    way: the router drains while the nodes still answer. A child that ends by itself is reported by `next_exit`;
+    restarting it is for the caller to decide.
     """
 
     def __init__(
@@ -71,6 +72,9 @@ class Stack:
         self.redis_url = config.redis.resolved_url()
         """What the children get as ISOCHRONE_REDIS_URL."""
         self.redis: EmbeddedRedis | None = None
+        self.cache_url = config.cache.resolved_url()
+        """And as ISOCHRONE_CACHE_URL."""
+        self.cache: EmbeddedRedis | None = None
         self.children: list[Child] = []
         self._config_path = config_path.resolve()
         self._run_dir = run_dir.resolve() if run_dir is not None else None
@@ -131,6 +135,8 @@ class Stack:
         try:
             if self.redis_url == "embedded":
                 await self._start_redis()
+            if self.cache_url == "embedded":
+                await self._start_cache()
             nodes = [self._node(group, index) for group, index in self._places()]
             async with asyncio.TaskGroup() as starting:
                 for node in nodes:
@@ -217,6 +223,21 @@ class Stack:
         self.redis_url = self.redis.url
         await self._launch(self.redis.child)
 
+    async def _start_cache(self) -> None:
+        """A server of its own: how memory is kept within bounds is a server's, and lanes must lose nothing."""
+        self.cache_url = "none"
+        if not self.config.remembers:
+            return
+        try:
+            self.cache = EmbeddedRedis(
+                log=self._logs, folder=self._folder, maxmemory="128mb", name="cache", is_cache=True
+            )
+        except NoRedisServer:
+            self._say("without a cache: each router process keeps last good answers by itself")
+            return
+        self.cache_url = self.cache.url
+        await self._launch(self.cache.child)
+
     def _places(self) -> list[tuple[str, int]]:
         return [(group, k) for group, node in self.config.nodes.items() for k in range(node.replicas)]
 
@@ -235,7 +256,7 @@ class Stack:
 
     def _python(self, name: str, kind: Kind, module: str, more: Sequence[str]) -> Child:
         command = (sys.executable, "-m", module, "--config", str(self._config_path), *more)
-        env = {"ISOCHRONE_REDIS_URL": self.redis_url}
+        env = {"ISOCHRONE_REDIS_URL": self.redis_url, "ISOCHRONE_CACHE_URL": self.cache_url}
         return Child(name=name, kind=kind, command=command, log=self._logs, env=env)
 
     def _dialled(self, node: Child) -> str:

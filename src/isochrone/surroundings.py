@@ -1,4 +1,4 @@
-"""What a process has around it where it is configured: a Redis, a collector.
+"""What a process has around it where it is configured: a Redis, another for last good answers, a collector.
 
 Their libraries take half as long to import as all the rest. A process that goes without starts without them.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isochrone.config import MeshConfig
+from isochrone.config.cache import database_of
+from isochrone.errors import ConfigError
 
 if TYPE_CHECKING:
+    from isochrone.answers import AnswerStore
     from isochrone.broker import Broker
     from isochrone.export import Export
 
@@ -23,6 +26,25 @@ def broker_of(config: MeshConfig) -> Broker | None:
     from isochrone.redis_broker import RedisBroker
 
     return RedisBroker.of(config.redis, mesh=config.mesh)
+
+
+def answers_of(config: MeshConfig) -> AnswerStore | None:
+    """The Redis of last good answers; None where it goes without, or no route wants any. Raises ConfigError, also where
+    it is the lanes' own database after all, as the environment has it."""
+    url = config.cache.resolved_url()
+    if url in ("none", "embedded") or not config.remembers:
+        return None
+    if database_of(url) == database_of(config.redis.resolved_url()):
+        raise ConfigError("cache.url and redis.url, with ISOCHRONE_CACHE_URL and ISOCHRONE_REDIS_URL, are one database")
+    from isochrone.keys import Keys
+    from isochrone.redis_answers import RedisAnswers
+    from isochrone.resp import RedisAddress
+
+    try:
+        address = RedisAddress.of(config.cache)
+    except ConfigError as error:
+        raise ConfigError(error.message.replace("redis.", "cache.", 1)) from error
+    return RedisAnswers(address, Keys(config.mesh))
 
 
 def export_of(config: MeshConfig, *, service: str, name: str, device: str = "") -> Export | None:

@@ -138,7 +138,8 @@ REQUESTS = Instrument(
     "isochrone.requests", _C, "{request}", "Requests that are over, by how they ended", ("route", "tier", "outcome")
 )
 MET = Instrument(
-    "isochrone.objectives_met", _C, "{request}", "Requests answered OK within their objective", ("route", "tier")
+    "isochrone.objectives_met",
+    *(_C, "{request}", "Requests answered OK within their objective, by their own answers", ("route", "tier")),
 )
 MISSES = Instrument(
     "isochrone.misses", _C, "{request}", "Requests over their objective, by the stage to blame", ("route", "blame")
@@ -146,6 +147,15 @@ MISSES = Instrument(
 STAGE = Instrument("isochrone.stage.duration", _H, "s", "Time that requests spent in a stage", ("route", "stage"))
 REFUSALS = Instrument(
     "isochrone.refusals", _C, "{request}", "Requests refused on arrival: no node was given them", ("route", "reason")
+)
+FALLBACKS = Instrument(
+    "isochrone.fallbacks",
+    *(
+        _C,
+        "{request}",
+        "Requests answered by what stood in, by what they had failed with",
+        ("route", "source", "reason"),
+    ),
 )
 BY_ATTEMPTS = Instrument(
     "isochrone.requests_by_attempts", _C, "{request}", "Requests by how often they were sent", ("route", "attempts")

@@ -14,9 +14,9 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
     "errors deadline wall keys ports sockets incidents building methods",
-    "config latency model batching lane registry broker status ledger blame tracing spans process child",
+    "config latency model batching lane answers registry broker status ledger blame tracing spans process child",
     "telemetry metrics node_metrics",
-    "resp redis_lane redis_registry redis_broker memory_broker embedded stack",
+    "resp redis_lane redis_answers redis_registry redis_broker memory_broker embedded stack",
     "rpc link starting stream_edge otlp export surroundings",
     "node",
     "client healthcheck",

@@ -252,6 +252,7 @@ async def test_a_miss_is_told_in_full() -> None:
         "batch": {"jobs": 1, "units": 1, "closed_by": answer.budget.closed_by},
         "units": 1,
         "chunks": 0,
+        "fallback": None,
         "tries": [],
         "starts_ms": 0.0,
         "legs": [],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isochrone.config import load_config
 from isochrone.process import Ready, run_process, run_until_signalled
-from isochrone.surroundings import broker_of, export_of
+from isochrone.surroundings import answers_of, broker_of, export_of
 from isochrone_router.crew import Crew
 from isochrone_router.router import Router
 
@@ -38,6 +38,7 @@ def main() -> None:
             nodes=arguments.node_address,
             index=index,
             export=export_of(config, service="isochrone-router", name=name),
+            answers=answers_of(config),
         )
         await router.start()
         ready({"listen": router.address, "admin": router.admin_address})

@@ -30,9 +30,8 @@ class Chronicle:
 
     def tell(self, past: Past) -> None:
         """A request by itself, or a whole fan-out."""
-        self._count(past)
-        for leg in past.legs:
-            self._count(leg)
+        for part in past.parts if past.legs else (past,):
+            self._count(part)
         for listener in self._listeners:
             listener(past)
 
@@ -40,5 +39,5 @@ class Chronicle:
         """A request by itself, a leg of a fan-out, or a fan-out without its legs."""
         report = past.report
         self.stats[past.route].add(past)
-        if past.code == "OK" and not report.missed and report.stage_us:
+        if past.code == "OK" and not report.missed and report.stage_us and not past.is_fallback:
             self._expectations[past.route].learn(report)

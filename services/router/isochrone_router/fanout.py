@@ -130,7 +130,10 @@ class FanOut:
         answer = None
         if not streams(leg.route):
             answer = any_pb2.Any(type_url=answer_type(leg.route), value=what.payload)
-        self._settle(leg, router_pb2.LEG_OUTCOME_OK, answer=answer, budget=what.budget)
+        # What its route fell back on is an answer as well: others may take from it, and a page that needs it is whole.
+        stood_in = what.budget.HasField("fallback")
+        outcome = router_pb2.LEG_OUTCOME_FALLBACK if stood_in else router_pb2.LEG_OUTCOME_OK
+        self._settle(leg, outcome, answer=answer, budget=what.budget)
 
     def _missed(self, leg: router_pb2.Leg, error: IsochroneError, budget: budget_pb2.BudgetReport | None) -> None:
         # In place of an answer, not on top of a part of one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from isochrone.rpc import Call
@@ -29,7 +29,7 @@ class Past(NamedTuple):
     code: str
     """A gRPC code's name; "CANCELLED" where its caller left."""
     reason: str
-    """Of an error that has one: "QUEUE_FULL"."""
+    """Of an error that has one: "QUEUE_FULL". Of an answer that is a fallback: what it stands in for."""
     received_s: float
     """On this process's clock, from which the report's stages go on."""
     report: budget_pb2.BudgetReport
@@ -40,32 +40,50 @@ class Past(NamedTuple):
     predicted_us: int = 0
     """From its claim to its reply, by the node's own word; 0: it said none."""
     leg: str = ""
-    """Its name, where it was part of a fan-out."""
+    """Its name, where it was part of a fan-out; "fallback", where it was to stand in for another."""
     legs: tuple[Past, ...] = ()
+    """Requests that it is made of, or that were to stand in for it."""
+
+    @property
+    def parts(self) -> Iterator[Past]:
+        """Itself, its legs, and theirs."""
+        yield self
+        for leg in self.legs:
+            yield from leg.parts
+
+    @property
+    def is_fallback(self) -> bool:
+        """It was answered, by what stands in for its own answer."""
+        return self.code == "OK" and self.report.HasField("fallback")
 
     @property
     def is_in_order(self) -> bool:
-        """Answered, once sent, and in time; and so were its legs."""
+        """Answered, once sent, in time and by its own answer; and so were its legs."""
         return (
             self.code in ("OK", "CANCELLED")
             and not self.report.missed
+            and not self.is_fallback
             and self.report.attempts <= 1
             and (not self.legs or all(leg.is_in_order for leg in self.legs))
         )
 
     @property
     def verdict(self) -> str:
-        """ "met", "missed", "failed", or "cancelled" where its caller left."""
+        """ "met", "missed", "failed", "fallback", or "cancelled" where its caller left."""
         if self.code == "CANCELLED":
             return "cancelled"
         if self.code != "OK":
             return "failed"
+        if self.is_fallback:
+            return "fallback"
         return "missed" if self.report.missed else "met"
 
     @property
     def is_miss(self) -> bool:
-        """It had no answer in time, though its caller waited."""
-        return self.report.missed if self.code == "OK" else self.code != "CANCELLED"
+        """It had no answer of its own in time, though its caller waited."""
+        if self.code == "OK":
+            return self.report.missed or self.is_fallback
+        return self.code != "CANCELLED"
 
 
 Tell = Callable[[Past], None]

@@ -31,6 +31,10 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     )
     yield t.Family(t.MISSES, _by(status, lambda one: one.misses))
     yield t.Family(t.REFUSALS, _by(status, lambda one: one.refusals))
+    yield t.Family(
+        t.FALLBACKS,
+        [((route, *found), count) for route, one in stats.items() for found, count in one.fallbacks.items()],
+    )
     yield t.Family(t.BY_ATTEMPTS, _by(status, lambda one: one.attempts))
     yield t.Family(t.BATCH_JOBS, [((route,), one.batch_jobs) for route, one in stats.items()])
     yield t.Family(t.BATCH_UNITS, [((route,), one.batch_units) for route, one in stats.items()])

@@ -73,7 +73,7 @@ class Recent:
         for whole in reversed(self._wrong.since(now_s)):
             if ended_s(whole) < first:
                 continue
-            for past in (whole, *whole.legs):
+            for past in whole.parts:
                 if past.is_miss and (routes is None or past.route in routes):
                     kept += 1
                     if len(newest) < limit:
@@ -90,7 +90,7 @@ class Recent:
 
     def _count(self, whole: Past) -> None:
         seconds, second = self._seconds, int(ended_s(whole))
-        for past in (whole, *whole.legs):
+        for past in whole.parts:
             if past.is_miss:
                 if not seconds or seconds[-1][0] < second:
                     seconds.append((second, Counter()))
@@ -114,7 +114,7 @@ class _Ring:
 
     def add(self, past: Past) -> None:
         self._pasts.append(past)
-        self._size += 1 + len(past.legs)
+        self._size += _size(past)
         while self._size > self._most:
             self._drop_first()
 
@@ -125,7 +125,11 @@ class _Ring:
         return self._pasts
 
     def _drop_first(self) -> None:
-        self._size -= 1 + len(self._pasts.popleft().legs)
+        self._size -= _size(self._pasts.popleft())
+
+
+def _size(past: Past) -> int:
+    return 1 if not past.legs else sum(1 for _ in past.parts)
 
 
 def ended_s(past: Past) -> float:

@@ -54,6 +54,14 @@ class Records:
             else None,
             "units": report.units,
             "chunks": report.chunks,
+            "fallback": {
+                "source": report.fallback.source,
+                "route": report.fallback.route,
+                "age_ms": report.fallback.age_ms,
+                "reason": report.fallback.reason,
+            }
+            if report.HasField("fallback")
+            else None,
             "tries": [
                 {"node": given_up.node, "ms": _ms(given_up.ended_s - given_up.sent_s), "why": given_up.why}
                 for given_up in past.tries

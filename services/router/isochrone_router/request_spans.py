@@ -11,7 +11,8 @@
     └─ answer                      the router
 
 What was sent twice has an `attempt` for each that was given up, and one for that which answered, above its stages.
-A fan-out's own span has one below it for each leg, and those have the stages.
+A fan-out's own span has one below it for each leg, and those have the stages. A request that another route was to
+stand in for has that one's below it, `leg fallback`.
 """
 
 from __future__ import annotations
@@ -193,6 +194,12 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         told["gen_ai.provider.name"] = "isochrone"
         told["gen_ai.request.model"] = variant
         told["gen_ai.usage.output_tokens"] = report.units or None
+    if past.is_fallback:
+        fallback = report.fallback
+        told["isochrone.fallback.source"] = fallback.source
+        told["isochrone.fallback.route"] = fallback.route or None
+        told["isochrone.fallback.age_ms"] = fallback.age_ms if fallback.source == "last_good" else None
+        told["isochrone.fallback.reason"] = fallback.reason
     return told
 
 

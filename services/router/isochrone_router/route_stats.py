@@ -42,7 +42,7 @@ class End:
     def __init__(self) -> None:
         self.durations = Histogram(DURATION_BUCKETS_S)
         self.met = 0
-        """Within their objective, where they were answered OK."""
+        """Within their objective, where they were answered OK, by their own answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Lately:
     p99_s: float | None
     """Of those that were not refused on arrival."""
     attainment: float | None
-    """Fraction of all requests that were answered OK within the objective."""
+    """Fraction of all requests that were answered OK within the objective, and not by a fallback."""
 
 
 class RouteStats:
@@ -68,6 +68,8 @@ class RouteStats:
         """By the stage to blame; first those that none is."""
         self.stages = tuple(Histogram(STAGE_BUCKETS_S) for _ in STAGES)
         self.refusals: Counter[str] = Counter()
+        self.fallbacks: Counter[tuple[str, str]] = Counter()
+        """By what stood in, and what for."""
         self._attempts = [0] * (MOST_ATTEMPTS + 1)
         self.batch_jobs = Histogram(SIZE_BUCKETS)
         self.batch_units = Histogram(UNIT_BUCKETS)
@@ -103,7 +105,7 @@ class RouteStats:
 
     @property
     def met(self) -> int:
-        """Answered OK within the objective."""
+        """Answered OK within the objective, and not by a fallback."""
         return sum(end.met for _, _, end in self.ends)
 
     @property
@@ -134,14 +136,18 @@ class RouteStats:
             self._turn()
         window = self._window
         window.requests += 1
+        is_fallback = past.is_fallback
+        if is_fallback:
+            reason = past.reason if past.reason in REASONS else OTHER
+            self.fallbacks[report.fallback.source, reason] += 1
         if missed:
             self._misses[report.blame] += 1
-        elif code == "OK":
+        elif code == "OK" and not is_fallback:
             end.met += 1
             window.met += 1
         attempts, stage_us = report.attempts, report.stage_us
         self._attempts[attempts if attempts < MOST_ATTEMPTS else MOST_ATTEMPTS] += 1
-        if not attempts and stage_us and code != "OK" and code != "CANCELLED":
+        if not attempts and stage_us and code != "CANCELLED" and (code != "OK" or is_fallback):
             self.refusals[past.reason if past.reason in REASONS else OTHER] += 1
         else:
             window.counts[bucket] += 1

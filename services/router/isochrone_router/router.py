@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from isochrone.answers import AnswerStore
 from isochrone.broker import Broker
 from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
@@ -26,11 +27,13 @@ from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
 from isochrone_router import readings
 from isochrone_router.admin import Admin
+from isochrone_router.answer_cache import AnswerCache
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.console.server import Console
 from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
+from isochrone_router.fallbacks import Fallbacks
 from isochrone_router.flight import Flights
 from isochrone_router.forecast import Forecast, Shares
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
@@ -74,7 +77,9 @@ class Router:
         dial: Dial = dial,
         busy: BusyTime | None = None,
         export: Export | None = None,
+        answers: AnswerStore | None = None,
     ) -> None:
+        """`answers`: where all routers of the mesh keep last good answers; without it, each does by itself."""
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
         self.name = settings.process_name(index)
@@ -144,7 +149,16 @@ class Router:
             prices=prices,
             clock=clock,
         )
-        self.front = Front(self.servicer.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
+        self.fallbacks = Fallbacks(
+            self.servicer.start,
+            config.routes,
+            cache=AnswerCache(config.cache, store=answers if config.remembers else None, clock=clock),
+            judge=self.chronicle.judge,
+            tell=self.chronicle.tell,
+            margin_s=lambda: self._margin.margin_s,
+            clock=clock,
+        )
+        self.front = Front(self.fallbacks.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
         self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
         self._status = RouterStatus(
             mesh=config.mesh,
@@ -203,6 +217,9 @@ class Router:
         await self.links.start()
         for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):
             self._tasks.append(asyncio.create_task(work))
+        answers = self.fallbacks.cache.store
+        if answers is not None:
+            self._tasks.append(asyncio.create_task(answers.run()))
         await self._first_node()
 
     async def wait(self) -> None:
@@ -233,6 +250,8 @@ class Router:
         await self.links.close()
         self.gate.close()
         self._pressure.close()
+        if self.fallbacks.cache.store is not None:
+            self.fallbacks.cache.store.close()
         if self._registry is not None:
             await self._registry.close()
         if self._console is not None:

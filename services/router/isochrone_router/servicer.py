@@ -163,7 +163,7 @@ class Servicer:
             deadline_s = min(deadline_s, call.deadline_s - call.received_s)
             objective_s = min(objective_s, deadline_s)
         place = self._sampler.place(call.traceparent, call.tracestate)
-        deadline_at_s = call.received_s + deadline_s
+        deadline_at_s = call.received_s + deadline_s - call.reserve_s
         return Flight(
             id=next(self._numbers),
             call=call,
@@ -174,7 +174,7 @@ class Servicer:
                 trace_id=place.span.trace_id.to_bytes(16),
             ),
             place=place,
-            due_at_s=call.received_s + objective_s,
+            due_at_s=min(call.received_s + objective_s, deadline_at_s),
             deadline_at_s=deadline_at_s,
             over=over,
             expires_at_s=deadline_at_s - self._margin.margin_s,
@@ -194,7 +194,7 @@ class Servicer:
             raise InvalidRequest.of(
                 "request", f"has {len(call.request)} bytes; at most {self._limits.request_bytes} are taken"
             )
-        if ledger.deadline_s <= self._margin.margin_s:
+        if ledger.deadline_s - call.reserve_s <= self._margin.margin_s:
             raise DeadlineExceeded("the deadline had passed on arrival")
         refusal = self._flights.refusal(len(call.request), retry_after_s=ledger.objective_s)
         if refusal is not None:

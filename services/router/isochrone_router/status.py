@@ -85,6 +85,7 @@ class RouterStatus:
             "requests": stats.requests,
             "answered": stats.outcomes["OK"],
             "missed": stats.requests - stats.met,
+            "fallbacks": stats.fallbacks.total(),
             "errors": {code: count for code, count in stats.outcomes.items() if code != "OK"},
             "rate_per_s": round(lately.rate, 1),
             "p50_ms": _ms(lately.p50_s),

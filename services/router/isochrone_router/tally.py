@@ -44,9 +44,8 @@ class Tally:
         return f"<Tally of {sum(node.jobs for node in self.nodes.values())} forecasts>"
 
     def __call__(self, past: Past) -> None:
-        self._add(past)
-        for leg in past.legs:
-            self._add(leg)
+        for part in past.parts if past.legs else (past,):
+            self._add(part)
 
     def _add(self, past: Past) -> None:
         report = past.report

@@ -12,7 +12,7 @@ from isochrone.cli.where import mesh_file
 from isochrone.errors import ConfigError
 
 if TYPE_CHECKING:
-    from isochrone.config import MeshConfig
+    from isochrone.config import FallbackConfig, MeshConfig
 
 EPILOG = (
     examples(
@@ -35,6 +35,8 @@ def check(
     found = problems(loaded, path)
     if found:
         raise ConfigError("\n".join(found))
+    if loaded.remembers:
+        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
@@ -43,7 +45,8 @@ def check(
     for name, route in loaded.routes.items():
         lanes = ", ".join(route.lanes)
         promise = f"{route.target * 100:g} % within {route.objective_ms:g} ms, deadline {route.deadline_ms:g} ms"
-        out.print(f"  {name}  {promise}, on {lanes}", soft_wrap=True)
+        ways = ", then ".join(_in_words(way) for way in route.fallback)
+        out.print(f"  {name}  {promise}, on {lanes}" + (f"; else {ways}" if ways else ""), soft_wrap=True)
 
 
 def problems(config: MeshConfig, path: Path) -> list[str]:
@@ -84,6 +87,12 @@ def _check_options(group: str, config: MeshConfig, path: Path) -> None:
         raise ConfigError(f"service: no module {module!r} is installed; known: {known}, or a module's dotted name")
     if spec.submodule_search_locations is not None and find_spec(f"{module}.settings"):
         import_module(f"{module}.settings").options_of(node)
+
+
+def _in_words(way: FallbackConfig) -> str:
+    if way.last_good is not None:
+        return f"its last good answer of {way.last_good.ttl_s:g} s"
+    return "a static answer" if way.route is None else way.route
 
 
 def _without_password(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isochrone.blame import stages_to_objective
 from isochrone.cli.record import Record
-from isochrone.cli.waterfall import bars, count
+from isochrone.cli.waterfall import bars, count, fallback_in_words
 
 _ON_ITS_WAY = {
     "admit": "until the router had planned it and sent it on",
@@ -22,6 +22,10 @@ def sentence(record: Record) -> str:
     match record.verdict:
         case "failed":
             return f"Failed after {ms(record.spent_ms)} with {record.error}{_because(record)}."
+        case "fallback":
+            late = f", late by {ms(over_ms)}" if over_ms > 0 else ""
+            by = fallback_in_words(record.report.fallback)
+            return f"Answered after {ms(record.spent_ms)}{late}, by a fallback: {by}."
         case "cancelled":
             return f"Its caller left after {ms(record.spent_ms)}{_where_it_was(record)}."
         case "missed" if over_ms > 0:

@@ -76,10 +76,13 @@ class _Latest:
 
 
 def _reason(record: Record) -> str:
-    """What a miss is put down to: the error of those that failed, with the stage where one is to blame."""
+    """What a miss is put down to: the error of those that failed, with the stage where one is to blame; what a fallback
+    stands in for."""
     if record.error:
         error = record.error.rpartition(", ")[2]
         return f"{error} in {record.blame}" if record.blame else error
+    if record.verdict == "fallback":
+        return f"{record.report.fallback.reason or '?'}, fallback"
     return record.blame or "a leg"
 
 

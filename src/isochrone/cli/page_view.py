@@ -11,7 +11,7 @@ from rich.text import Text
 
 from isochrone.cli.demo_view import bar, ranking_table
 from isochrone.cli.product_page import PageSoFar
-from isochrone.cli.waterfall import COLOURS, bars
+from isochrone.cli.waterfall import COLOURS, bars, fallback_in_words
 from isochrone.client import Budget, LegResult, Outcome
 
 _TOLD = 5
@@ -74,6 +74,8 @@ def _leg_line(name: str, began_ms: float, budget: Budget, cell_ms: float, cells:
     first_ms = budget.report.first_us / 1e3
     spent_ms = first_ms or budget.total_ms
     verdict = ("missed", "red") if budget.missed else ("in time", "green")
+    if budget.fallback is not None:
+        verdict = ("fallback", "yellow")
     line.append(" " * (cells - drawn))
     line.append(f" {spent_ms:7.2f}", "bold").append(f" of {budget.objective_ms:g} ms ").append(*verdict)
     if first_ms:
@@ -97,4 +99,6 @@ def _labels(so_far: PageSoFar) -> RenderableType:
 
 def _why_not(leg: LegResult) -> RenderableType:
     reason = "" if leg.error is None else f": {leg.error.message}"
+    if leg.budget is not None and leg.budget.fallback is not None:
+        reason = f": {fallback_in_words(leg.budget.report.fallback)}"
     return Padding(Text(f"{leg.name} {leg.outcome}{reason}", style="yellow"), (0, 1))

@@ -35,8 +35,8 @@ class PageSoFar:
 
     @property
     def complete(self) -> bool:
-        """Whether every leg has its answer."""
-        return len(self.ended) == len(self.legs) and all(leg.outcome is Outcome.OK for leg in self.ended.values())
+        """Whether every leg has an answer, its own or what stands in."""
+        return len(self.ended) == len(self.legs) and Outcome.MISSED not in {leg.outcome for leg in self.ended.values()}
 
     def began_ms(self, name: str) -> float:
         """When a leg began, from the beginning of the page: those that take from others wait for them."""
@@ -50,7 +50,7 @@ class PageSoFar:
             self.text += GenerateChunk.FromString(part.payload).text
             return
         self.ended[part.name] = part
-        if part.outcome is not Outcome.OK:
+        if part.outcome is Outcome.MISSED:
             return
         match part.name:
             case "ranking":

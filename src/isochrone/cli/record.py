@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Stage
+from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Fallback, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Record:
 
     @property
     def verdict(self) -> str:
-        """ "met", "missed", "failed" or "cancelled"."""
+        """ "met", "missed", "failed", "fallback" or "cancelled"."""
         return _text(self.told, "verdict")
 
     @property
@@ -92,7 +92,7 @@ class Record:
 
 
 def _report(told: Mapping[str, Any]) -> BudgetReport:
-    batch, stages = told.get("batch"), told.get("stages")
+    batch, stages, fallback = told.get("batch"), told.get("stages"), told.get("fallback")
     report = BudgetReport(
         objective_us=_us(told, "objective_ms"),
         deadline_us=_us(told, "deadline_ms"),
@@ -113,6 +113,11 @@ def _report(told: Mapping[str, Any]) -> BudgetReport:
     if isinstance(batch, Mapping):
         jobs, units = (int(_number(batch, key)) for key in ("jobs", "units"))
         report.batch.CopyFrom(BatchInfo(jobs=jobs, units=units, closed_by=_text(batch, "closed_by")))
+    if isinstance(fallback, Mapping):
+        source, route, reason = (_text(fallback, key) for key in ("source", "route", "reason"))
+        age_ms = fallback.get("age_ms")
+        age_ms = age_ms if isinstance(age_ms, int) and 0 <= age_ms < 2**63 else 0
+        report.fallback.CopyFrom(Fallback(source=source, route=route, age_ms=age_ms, reason=reason))
     blame = f"STAGE_{_text(told, 'blame').upper()}"
     if blame in Stage.keys():  # noqa: SIM118  it is no dictionary
         report.blame = cast("Stage", Stage.Value(blame))  # a plain number, but for the types

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from isochrone.ledger import stage_name, stages
-from isochrone.v1.budget_pb2 import BudgetReport
+from isochrone.v1.budget_pb2 import BudgetReport, Fallback
 
 _LABEL, _FIGURES = 12, 20
 _BLAMED = "  to blame"
@@ -32,7 +32,13 @@ _CLOSED = {
     "stream": "beside each other",
 }
 """isochrone.batching.ClosedBy in words."""
-_COLOURS_OF_VERDICTS = {"met": "bold green", "missed": "bold red", "failed": "bold red", "cancelled": "bold yellow"}
+_COLOURS_OF_VERDICTS = {
+    "met": "bold green",
+    "missed": "bold red",
+    "failed": "bold red",
+    "cancelled": "bold yellow",
+    "fallback": "bold yellow",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class Waterfall:
 
     report: BudgetReport
     verdict: str = ""
-    """ "met", "missed", "failed" or "cancelled"; where it isn't said, what the report has."""
+    """ "met", "missed", "failed", "fallback" or "cancelled"; where it isn't said, what the report has."""
     starts_us: int = 0
     """Where on its axis it begins."""
     axis_us: int = 0
@@ -68,7 +74,10 @@ class Waterfall:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.report
-        yield _headline(report, self.verdict or ("missed" if report.missed else "met"))
+        stood_in = report.HasField("fallback")
+        yield _headline(report, self.verdict or ("fallback" if stood_in else "missed" if report.missed else "met"))
+        if stood_in:
+            yield Text(fallback_in_words(report.fallback), "yellow")
         stages = [replace(bar, start_us=self.starts_us + bar.start_us) for bar in bars(report)]
         if not stages:
             return
@@ -144,6 +153,28 @@ def _footer(report: BudgetReport) -> Text:
     if report.direct:
         parts.append("over the link")
     return Text(" · ".join(parts), style="dim")
+
+
+def fallback_in_words(fallback: Fallback) -> str:
+    """ "last good answer, 12 s old, because OVERLOAD"."""
+    why = f", because {fallback.reason}" if fallback.reason else ""
+    by = f" of {fallback.route}" if fallback.route else ""
+    match fallback.source:
+        case "last_good":
+            return f"last good answer{by}, {_age(fallback.age_ms / 1e3)} old{why}"
+        case "static":
+            return f"static answer{by}{why}"
+        case "route":
+            return f"answer of another route, {fallback.route}{why}"
+    return f"fallback {fallback.source}{by}{why}"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def count(number: int, noun: str) -> str:

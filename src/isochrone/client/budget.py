@@ -9,6 +9,20 @@ from isochrone.ledger import stage_name, stages
 from isochrone.v1 import budget_pb2
 
 
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Says that an answer was not made for its request, but stands in for one."""
+
+    source: str
+    """ "last_good", "static" or "route"."""
+    route: str
+    """The one that answered instead; empty where none did."""
+    age_s: float
+    """Of a last good answer: since it was made."""
+    reason: str
+    """What the request had failed with: "OVERLOAD"."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Budget:
     """One request's SLA and the ledger of what each stage spent. All times are milliseconds. Worked out when it is
@@ -22,7 +36,8 @@ class Budget:
         spent = f"{self.total_ms:.2f} of {self.objective_ms:g} ms"
         if self.report.first_us:
             spent = f"{self.first_ms:.2f} of {self.objective_ms:g} ms to the first of {self.chunks} chunks"
-        return f"<Budget {spent}, {verdict}, {self.lane} on {self.node}>"
+        where = f"{self.lane} on {self.node}" if self.fallback is None else f"by {self.fallback}"
+        return f"<Budget {spent}, {verdict}, {where}>"
 
     @property
     def objective_ms(self) -> float:
@@ -97,3 +112,11 @@ class Budget:
     def closed_by(self) -> str:
         """Why its batch ran when it did."""
         return self.report.batch.closed_by
+
+    @property
+    def fallback(self) -> Fallback | None:
+        """What stands in for an answer of its own; None where the answer is its own."""
+        if not self.report.HasField("fallback"):
+            return None
+        told = self.report.fallback
+        return Fallback(told.source, told.route, told.age_ms / 1e3, told.reason)

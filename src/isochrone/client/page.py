@@ -51,7 +51,7 @@ class Leg:
     variant: str | None = None
     takes: Sequence[Take] = field(default=())
     fallback: Message | None = None
-    """Stands in for an answer that is missing."""
+    """Stands in for an answer that is missing, where its route has no fallback, or none that could."""
 
 
 class Outcome(StrEnum):
@@ -69,7 +69,7 @@ class LegResult:
     payload: bytes
     """The answer's bytes, or the fallback's; empty where it missed, and where the answer came as LegChunks."""
     error: IsochroneError | None
-    """Why it isn't OK."""
+    """Why it isn't OK; None where its route's own fallback answered, as `budget.fallback` tells."""
     budget: Budget | None
     """Where its time went; None where it never started."""
 

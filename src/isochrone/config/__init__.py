@@ -3,6 +3,8 @@
 Every process gets the same file and takes its own section.
 """
 
+from isochrone.config.cache import CacheConfig
+from isochrone.config.fallback import FallbackConfig, LastGoodConfig, StaticConfig
 from isochrone.config.load import load_config, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
@@ -13,13 +15,17 @@ from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
 
 __all__ = [
+    "CacheConfig",
     "DeviceConfig",
+    "FallbackConfig",
+    "LastGoodConfig",
     "LimitsConfig",
     "MeshConfig",
     "NodeConfig",
     "RedisConfig",
     "RouteConfig",
     "RouterConfig",
+    "StaticConfig",
     "TelemetryConfig",
     "load_config",
     "validated",

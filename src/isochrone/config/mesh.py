@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from isochrone.config.cache import CacheConfig, database_of
 from isochrone.config.fields import DEVICE, Name, RouteName, Section
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import CPU, CPU_COST, OTHER_COST, SHARES, DeviceConfig
@@ -29,6 +31,7 @@ class MeshConfig(Section):
     """Where `isochrone models build` puts models and nodes look for them, from the working directory."""
     log: Literal["text", "json"] = "text"
     redis: RedisConfig = RedisConfig()
+    cache: CacheConfig = CacheConfig()
     router: RouterConfig = RouterConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
     devices: dict[DeviceName, DeviceConfig] = Field(default_factory=dict)
@@ -46,6 +49,34 @@ class MeshConfig(Section):
     def share(self, tier: Tier) -> float:
         """The least share of a node's time that a tier gets."""
         return self.tiers.get(tier, SHARES[tier])
+
+    @property
+    def remembers(self) -> bool:
+        """Whether last good answers are kept for any route."""
+        return any(way.last_good is not None for route in self.routes.values() for way in route.fallback)
+
+    @model_validator(mode="after")
+    def _cache_apart_from_lanes(self) -> MeshConfig:
+        database = database_of(self.cache.url)
+        if database is not None and database == database_of(self.redis.url):
+            raise ValueError(
+                "cache.url: is the database of the lanes, redis.url. Answers would take their memory: give the cache a "
+                "server of its own, or another database at least"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fallbacks_make_sense(self) -> MeshConfig:
+        if any(route.fallback for route in self.routes.values()):
+            from isochrone.config.fallback_check import problems  # knows all services' messages
+
+            found = [
+                InitErrorDetails(type=PydanticCustomError("fallback", "{told}", {"told": told}), loc=place, input=given)
+                for place, told, given in problems(self.routes)
+            ]
+            if found:
+                raise ValidationError.from_exception_data("MeshConfig", found)
+        return self
 
     @model_validator(mode="after")
     def _shares_within_the_whole(self) -> MeshConfig:

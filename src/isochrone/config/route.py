@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from isochrone.config.fallback import FallbackConfig
 from isochrone.config.fields import LaneName, PositiveMs, Section
 
 
@@ -21,6 +22,8 @@ class RouteConfig(Section):
     cost the same, the first."""
     smaller: tuple[LaneName, ...] = ()
     """Lanes of lesser variants, which answer where none of those would be in time."""
+    fallback: tuple[FallbackConfig, ...] = ()
+    """What answers where nobody does, in order of preference."""
 
     @property
     def all_lanes(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from isochrone.answers import AnswerStore
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
 from isochrone.config import MeshConfig, RouteConfig, RouterConfig
@@ -67,10 +68,12 @@ class LocalMesh:
         lanes: bool = True,
         hop_s: float = 0.0,
         router: RouterConfig | Mapping[str, Any] | None = None,
+        answers: AnswerStore | None = None,
     ) -> None:
         """`models` are served by each of so many `nodes`. `routes` and `router` are as in a mesh's YAML file;
         a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
-        links as they do without Redis. `hop_s` is how long a message takes over a link."""
+        links as they do without Redis. `hop_s` is how long a message takes over a link. `answers` is where the
+        routers keep last good answers together; without it, each does by itself."""
         loop = asyncio.get_running_loop()
         self._clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
         self.broker = MemoryBroker(clock=self._clock) if lanes else None
@@ -95,6 +98,7 @@ class LocalMesh:
                 clock=self._clock,
                 dial=self._network.dial_as(f"router-{index}"),
                 busy=_NeverBusy(),
+                answers=answers,
             )
             for index in range(routers)
         ]
