@@ -154,7 +154,7 @@ class Servicer:
 
     def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
         report = flight.ledger.report(self._clock())
-        self._prices.add_to(report)
+        flight.price = self._prices.add_to(report)
         self._chronicle.judge(flight.call.route, report)
         return report
 
