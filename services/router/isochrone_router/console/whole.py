@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from isochrone.config import RouteConfig
 from isochrone.methods import streams
 from isochrone.telemetry import DURATION_BUCKETS_S, STAGES, Histogram
+from isochrone_router.console.decisions import decisions, outlooks, told
 from isochrone_router.console.part import BUCKETS, Part, add_durations, route_count
 from isochrone_router.history import LaneCount, NodeCount, RouteCount
 
@@ -24,19 +25,22 @@ class Whole:
         self._parts = parts
         self.steps: list[int] = sorted({step["number"] for part in parts for step in part["steps"]})
         """Numbers of those that the parts tell of."""
+        self._decisions = {span: decisions(parts, span) for span in ("now", "window")}
         self._steps = [{step["number"]: step for step in part["steps"]} for part in parts]
 
     def route(self, name: str, config: RouteConfig | None) -> dict[str, Any]:
         """A route's promise, what it did now and lately, and its figures step by step."""
+        lanes = list(config.all_lanes) if config else []
         return {
             "route": name,
             "objective_ms": config and config.objective_ms,
             "target": config and config.target,
             "deadline_ms": config and config.deadline_ms,
-            "lanes": list(config.lanes) if config else [],
+            "lanes": lanes,
             "streams": streams(name),
-            "now": self._route_in("now", name),
-            "window": self._route_in("window", name),
+            "outlook": outlooks(self._parts, name),
+            "now": self._route_in("now", name, lanes),
+            "window": self._route_in("window", name, lanes),
             "steps": self._route_steps(name),
         }
 
@@ -64,7 +68,7 @@ class Whole:
                 column.append(value)
         return columns
 
-    def _route_in(self, span: str, name: str) -> dict[str, Any]:
+    def _route_in(self, span: str, name: str, lanes: Sequence[str]) -> dict[str, Any]:
         counts = [_route(part[span]["routes"], name) for part in self._parts]
         count = _added(counts) or NOTHING
         seconds = max(part[span]["seconds"] for part in self._parts)
@@ -84,6 +88,7 @@ class Whole:
                 for stage, spent_us in zip(STAGES, count.stage_us, strict=True)
             },
             "blamed": dict(zip(STAGES, count.blamed, strict=True)),
+            "decisions": told(self._decisions[span].get(name, {}), lanes=lanes, met=count.met),
         }
 
     def _lane(self, name: str, saying: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

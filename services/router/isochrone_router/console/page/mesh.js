@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms, units } from "./format.js";
+import { age, count, line, ms, percent, units } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -95,6 +95,18 @@ function forecast(cell, node) {
   );
 }
 
+/** Jobs, and what became of its time: how many it gave up, and how much went to such as nobody waited for any more. */
+function ran(cell, node) {
+  const sum = (name) => node.lanes.reduce((total, lane) => total + (lane[name] ?? 0), 0);
+  const [dropped, computed, wasted] = [sum("dropped"), sum("compute_s"), sum("wasted_s")];
+  put(
+    cell,
+    `${count(sum("jobs"))} jobs`,
+    ...(dropped ? [["span", "aside", `${count(dropped)} dropped`]] : []),
+    ...(wasted > 0 && computed > 0 ? [["span", "aside", `${percent(wasted / computed)} of its time wasted`]] : []),
+  );
+}
+
 export function nodesTable(table) {
   return new Table(
     table,
@@ -112,6 +124,7 @@ export function nodesTable(table) {
               ? node.lanes.flatMap((lane) => [
                   ["b", "variant", lane.variant],
                   ["span", "rule", line(lane)],
+                  ...(lane.stands_back ? [["span", "aside", "stands back: others are quicker"]] : []),
                 ])
               : ["–"]),
           ),
@@ -121,7 +134,7 @@ export function nodesTable(table) {
       {
         label: "Run",
         numeric: true,
-        fill: (cell, node) => put(cell, `${count(node.lanes.reduce((sum, lane) => sum + lane.jobs, 0))} jobs`),
+        fill: ran,
       },
       {
         label: "Round trip",
@@ -132,6 +145,13 @@ export function nodesTable(table) {
     (node) => `${node.name}`,
     { empty: "No node is known." },
   );
+}
+
+/** How many requests were sent again, hedges among them, and how many should have been. */
+function secondAttempts({ made, denied, hedges, hedges_won: won }) {
+  if (!made && !denied) return "";
+  const which = hedges ? `, ${count(hedges)} of them hedges, of which ${count(won)} won` : "";
+  return ` · ${count(made)} sent again${which}${denied ? `, ${count(denied)} denied` : ""}`;
 }
 
 const REDIS = { up: "Redis up", none: "without Redis" };
@@ -145,6 +165,7 @@ export function processes(list, told) {
         ["b", "", process.name],
         ` up ${age(process.uptime_s)}${process.draining ? ", leaving" : ""} · ${count(process.inflight)} under way · `,
         REDIS[process.redis] ?? ["span", "over", `✕ Redis ${process.redis}`],
+        secondAttempts(process.second_attempts),
       ],
     })),
     ...told.missing.map((missing) => ({
