@@ -132,7 +132,8 @@ LIKE = "should look like"
         (
             "mesh: shop",
             "mehs: shop",
-            "1: mehs: no such key; known here: cache, devices, log, mesh, models, nodes, redis, router, routes",
+            "1: mehs: no such key; known here: "
+            "cache, devices, log, mesh, mesh_tls, models, nodes, redis, router, routes",
         ),
         ("  url:", "  uri:", "3: redis.uri: no such key; known here: ca_file, password_env, stall_ms, url, username"),
         (

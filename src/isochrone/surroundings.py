@@ -34,7 +34,8 @@ def answers_of(config: MeshConfig) -> AnswerStore | None:
     url = config.cache.resolved_url()
     if url in ("none", "embedded") or not config.remembers:
         return None
-    if database_of(url) == database_of(config.redis.resolved_url()):
+    database = database_of(url)
+    if database is not None and database == database_of(config.redis.resolved_url()):
         raise ConfigError("cache.url and redis.url, with ISOCHRONE_CACHE_URL and ISOCHRONE_REDIS_URL, are one database")
     from isochrone.keys import Keys
     from isochrone.redis_answers import RedisAnswers

@@ -70,7 +70,8 @@ def _depth(status: Status) -> int:
 
 async def test_requests_under_way_capped(mesh: StartMesh) -> None:
     """A router process owns no more requests than it was told to."""
-    running = await mesh(nodes=1, router={"limits": {"inflight": 20}}, options=SLOW)
+    route = {"objective_ms": 10_000, "deadline_ms": 10_000}
+    running = await mesh(nodes=1, route=route, router={"limits": {"inflight": 20}}, options=SLOW)
     sent = await _crowd(running, 100)
     assert set(_refusals(sent)) == {"INFLIGHT_FULL"}
     assert 20 <= sum(one.outcome == "answered" for one in sent) <= 60

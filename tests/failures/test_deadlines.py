@@ -36,7 +36,7 @@ def _began_too_late(running: Mesh, sent: list[Sent]) -> list[tuple[bytes, float]
 
 @pytest.mark.parametrize("through", ["lanes", "links"])
 async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisServer, through: str) -> None:
-    """At four times what one node can do, each caller gets an answer or DEADLINE_EXCEEDED at its deadline."""
+    """At far more than one node can do, each caller has an answer, or hears at once that none would be in time."""
     running = await mesh(
         redis=redis if through == "lanes" else None,
         nodes=1,
@@ -45,10 +45,10 @@ async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisSe
     )
     if through == "lanes":
         await running.until(goes_through_redis)
-    async with Load(running.client(), callers=80) as load:
+    async with Load(running.client(), callers=80, pause_s=0.02) as load:
         await load.answers(300)
-    assert set(load.outcomes) == {"answered", "DeadlineExceeded"}
-    assert load.outcomes["DeadlineExceeded"] > 100
+    assert set(load.outcomes) <= {"answered", "Overloaded", "DeadlineExceeded"}
+    assert load.outcomes["Overloaded"] > 100
     assert all(sent.budget is not None for sent in load.sent), "the router itself said so, and where the time went"
     assert _began_too_late(running, load.sent) == []
     assert load.answered > 2 * len(running.journal.forwards()), "its batches of four are not spent on the dead"
@@ -64,7 +64,7 @@ async def test_a_callers_own_deadline_comes_first(mesh: StartMesh, redis: RedisS
     await running.until(lambda status: bool(status["router"]["inflight"]))
     async with Starvation(running) as starvation:
         sent = await asyncio.gather(*(send(client, timeout_s=0.1) for _ in range(20)))
-    assert {type(one.error) for one in sent} == {DeadlineExceeded}
+    assert {getattr(one.error, "reason", "") for one in sent} == {"INFEASIBLE_DEADLINE"}
     for one in starvation.fair(sent):
         assert one.took_s < 1, one.took_s
         assert one.budget is not None, (one.took_s, str(one.error))

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1 import trace_pb2
 
-from isochrone.answers import Kept
+from isochrone.answers import Kept, digest_of
+from isochrone.config import RouteConfig
 from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError, Overloaded, Unavailable
 from isochrone.starting import Ended
 from isochrone.testing.mesh import LocalMesh
@@ -18,6 +22,9 @@ from isochrone.testing.virtual_time import virtual_clock, virtual_time
 from isochrone.v1 import router_pb2
 from isochrone_router.front import FAN_OUT
 from isochrone_router.past import Past
+from isochrone_router.request_spans import RequestSpans
+from isochrone_router.standby import LOOK_RESERVE_S, standby_of
+from isochrone_router.traces import Traces
 
 MARGIN_S = 0.0005
 SLA = {"objective_ms": 15, "deadline_ms": 100}
@@ -338,6 +345,26 @@ async def test_answers_are_kept_once_a_second() -> None:
         assert store.puts == 2
 
 
+@given(
+    deadline_s=st.floats(-1, 60),
+    reserves_ms=st.lists(st.floats(0.1, 60_000), min_size=1, max_size=4),
+    looks=st.booleans(),
+)
+def test_at_most_half_of_a_requests_time_is_reserved(deadline_s: float, reserves_ms: list[float], looks: bool) -> None:
+    """However much the ways would like, and all that they would like where there is enough; a static answer needs
+    none."""
+    ways = [LAST_GOOD, STATIC, *({"route": ECHO, "reserve_ms": reserve_ms} for reserve_ms in reserves_ms)]
+    routes = {
+        SLEEP: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"], "fallback": ways}),
+        ECHO: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"]}),
+    }
+    standby = standby_of(SLEEP, routes, looks=looks)
+    assert standby.reserve_s == pytest.approx(sum(reserves_ms) / 1e3 + (LOOK_RESERVE_S if looks else 0))
+    reserved_s = standby.scale(deadline_s) * standby.reserve_s
+    assert 0 <= reserved_s <= max(0, deadline_s) / 2 + 1e-9
+    assert reserved_s == pytest.approx(min(standby.reserve_s, max(0, deadline_s) / 2), abs=1e-9)
+
+
 # Callers who leave.
 
 
@@ -475,7 +502,29 @@ async def test_a_deadline_that_had_passed_on_arrival() -> None:
             await at.call(SLEEP, toy(b""), timeout_s=0.0)
 
 
-def key_of(at: LocalMesh, request: bytes) -> bytes:
-    from isochrone.answers import digest_of
+@virtual_time
+async def test_a_trace_says_what_stood_in() -> None:
+    """On the request's own span; what wasn't sampled is traced all the same, like a miss."""
+    async with mesh(LAST_GOOD) as at:
+        told = Told(at)
+        await at.call(SLEEP, toy(b"mine"))
+        await lose_nodes(at)
+        await asyncio.sleep(5)
+        await at.call(SLEEP, toy(b"mine"))
+        made: list[bytes] = []
+        traces = Traces(RequestSpans({}), export=lambda owner, span: made.append(span), misses_per_s=20, clock=at.clock)
+        for past in told.pasts:
+            traces(past)
+        traces.flush()
+        spans = [trace_pb2.Span.FromString(span) for span in made]
+        [root] = [span for span in spans if span.name == SLEEP]
+        attributes = {each.key: each.value for each in root.attributes}
+        assert attributes["isochrone.verdict"].string_value == "fallback"
+        assert attributes["isochrone.fallback.source"].string_value == "last_good"
+        assert attributes["isochrone.fallback.reason"].string_value == "NO_NODE"
+        assert attributes["isochrone.fallback.age_ms"].int_value == pytest.approx(5000, abs=50)
+        assert "isochrone.fallback.route" not in attributes
 
+
+def key_of(at: LocalMesh, request: bytes) -> bytes:
     return digest_of(SLEEP, variant="", caller="", request=request)

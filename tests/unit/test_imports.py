@@ -13,11 +13,12 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
-    "errors deadline wall keys ports sockets incidents building methods",
-    "config latency model batching lane answers registry broker status ledger blame tracing spans process child",
+    "errors deadline wall keys ports sockets incidents building methods issuing",
+    "config latency model batching lane answers registry broker status ledger blame tracing spans process child "
+    "certificates",
     "telemetry metrics node_metrics",
     "resp redis_lane redis_answers redis_registry redis_broker memory_broker embedded stack",
-    "rpc link starting stream_edge otlp export surroundings",
+    "rpc link starting stream_edge otlp export surroundings server_tls",
     "node",
     "client healthcheck",
     "<services>",
@@ -31,12 +32,14 @@ EDGES = (
     "isochrone.rpc",
     "isochrone.otlp",
     "isochrone.stream_edge",
+    "isochrone.server_tls",
     "isochrone.node.node",
     "isochrone_router.router",
 )
 BUILDS = ("isochrone.building", "isochrone_recsys.build", "isochrone_vision.build", "isochrone_llm.build")
 TEXT_MODELS = ("folder", "kv_cache", "llama", "runner", "sampler", "step_loop", "torch_engine")
 MAY_IMPORT = {
+    "cryptography": ("isochrone.certificates", "isochrone.issuing"),
     "redis": ("isochrone.resp", "isochrone.redis_registry"),
     "hiredis": ("isochrone.resp",),
     "grpc": (*EDGES, *CLIENTS, "isochrone.healthcheck"),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 
+from isochrone.certificates import check_own
 from isochrone.config import load_config
+from isochrone.link.stream import dial
+from isochrone.link.tls import LinkTls
 from isochrone.process import Ready, run_process, run_until_signalled
 from isochrone.surroundings import answers_of, broker_of, export_of
 from isochrone_router.crew import Crew
@@ -23,6 +27,7 @@ def main() -> None:
 
     async def serve(ready: Ready) -> None:
         config = load_config(arguments.config)
+        check_own(config, arguments.config, ("router", "tls"), config.router.tls)
         if config.router.processes > 1 and arguments.process is None:
             crew = Crew(config, arguments.config, nodes=arguments.node_address)
             await crew.start()
@@ -37,6 +42,7 @@ def main() -> None:
             broker=broker,
             nodes=arguments.node_address,
             index=index,
+            dial=functools.partial(dial, tls=LinkTls.of(config)),
             export=export_of(config, service="isochrone-router", name=name),
             answers=answers_of(config),
         )

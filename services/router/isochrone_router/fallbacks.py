@@ -118,7 +118,9 @@ class _Covered:
 
     def begin(self) -> Leave:
         """Starts it. Raises what it is refused with, where nothing stands in for that or might."""
-        call = self._call._replace(reserve_s=self._standby.reserve_s * self._scale)
+        call = self._call
+        if self._standby.reserve_s:
+            call = call._replace(reserve_s=self._standby.reserve_s * self._scale)
         chunks = None if self._chunks is None else self._chunk
         try:
             self._leave = self._layer.own(call, self._ended, chunks, tell=self._told)

@@ -14,13 +14,24 @@ RENEW_S = 0.1
 class LinkedNode:
     """A node that can be addressed for jobs of one lane (NodeFacts)."""
 
-    __slots__ = ("base_s", "batch_units", "claims", "lane", "link", "per_job_s", "per_unit_s", "spread", "weight")
+    __slots__ = (
+        "_in_full_s",
+        "base_s",
+        "batch_units",
+        "claims",
+        "lane",
+        "link",
+        "per_job_s",
+        "per_unit_s",
+        "spread",
+        "weight",
+    )
 
     def __init__(self, link: NodeLink, lane: str) -> None:
         self.link = link
         self.lane = lane
         self.claims = False
-        self.base_s = self.per_unit_s = self.per_job_s = self.spread = 0.0
+        self.base_s = self.per_unit_s = self.per_job_s = self.spread = self._in_full_s = 0.0
         self.batch_units = 0
         self.weight = 1.0
         self.renew()
@@ -35,7 +46,7 @@ class LinkedNode:
     @property
     def backlog_s(self) -> float:
         # A job that weighs nothing still counts, so that equal nodes share.
-        return (self.per_job_s + 1e-6) * self.link.given
+        return (self._in_full_s + 1e-6) * self.link.given
 
     def renew(self) -> None:
         """Takes in what the node has said of itself."""
@@ -49,10 +60,14 @@ class LinkedNode:
                 jobs = max(1.0, state.mean_jobs)
                 self.weight = state.mean_units / jobs
         self.claims = self.lane in self.link.report.claiming
-        self.batch_units = variant.batch_units
         self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
         self.spread = latency.spread
-        self.per_job_s = self.base_s / jobs + self.per_unit_s * self.weight
+        self.per_job_s = self._in_full_s = self.base_s / jobs + self.per_unit_s * self.weight
+        self.batch_units = variant.batch_units
+        if self.batch_units:
+            most_jobs = variant.batch_jobs or self.batch_units
+            self.batch_units = max(1, min(self.batch_units, int(most_jobs * max(1.0, self.weight))))
+            self._in_full_s = (self.base_s / self.batch_units + self.per_unit_s) * self.weight
 
 
 @dataclass(slots=True, eq=False)

@@ -183,7 +183,7 @@ def _found(ask: Ask, facts: LaneFacts) -> _Found | None:
 
 def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found:
     node = min(nodes, key=lambda node: node.backlog_s + node.base_s)
-    foretold_s = node.backlog_s
+    foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s)
     if not facts.forecast.streams:
         foretold_s += node.base_s + node.per_unit_s * ask.units
     expected_s = foretold_s + facts.correction.expected_s(ask.now_s)

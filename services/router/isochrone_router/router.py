@@ -22,6 +22,7 @@ from isochrone.link.version import NEWEST, OLDEST
 from isochrone.methods import streams
 from isochrone.ports import nth
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.server_tls import server_credentials
 from isochrone.stream_edge import StreamEdge
 from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
@@ -200,7 +201,7 @@ class Router:
         self._console.start()
         self._admin = Admin(
             self._status,
-            is_ready=lambda: any(map(self._serves, self._config.routes)),
+            is_ready=lambda: any(map(self._answers, self._config.routes)),
             more=[*recent.routes(), *self._console.routes()],
         )
         try:
@@ -278,8 +279,10 @@ class Router:
         server.add_generic_rpc_handlers((*routes, grpc.method_handlers_generic_handler(SERVICE, own)))
         self._health.add_to(server)
         add_reflection(server, self._config.routes, also=(SERVICE,))
+        listen = self._settings.listen
+        credentials = server_credentials(self._settings.tls, listen, key="router.tls")
         try:
-            self.address = bind(server, self._settings.listen)
+            self.address = bind(server, listen, credentials)
         except RuntimeError as error:
             raise ConfigError(f"router.listen: can't listen on {self._settings.listen}: {error}") from error
         await server.start()
@@ -302,6 +305,10 @@ class Router:
 
     def _serves(self, route: str) -> bool:
         return any(self.links.views[lane].nodes for lane in self._config.routes[route].all_lanes)
+
+    def _answers(self, route: str) -> bool:
+        """Also by what stands in: a router that nobody is sent to answers nobody."""
+        return self._serves(route) or bool(self._config.routes[route].fallback)
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()

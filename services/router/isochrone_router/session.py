@@ -179,7 +179,7 @@ class Session:
             else:
                 under_way.leave = self._start(call, under_way.stream.end, under_way.stream.chunk)
         except IsochroneError as error:
-            self._answer(id, error=error)
+            self._answer(id, error=error, budget=error.budget)
         except Exception as error:
             self._answer(id, error=incident(call.route, error, trace_id=trace_id_of(call.traceparent)))
 

@@ -139,6 +139,7 @@ class RouterStatus:
                 "address": link.address,
                 "device": link.welcome.device,
                 "state": link.state,
+                "reason": link.trouble,
                 "lanes": sorted(link.variants),
                 "rtt_us": link.report.round_trip_us,
                 "inflight": link.given,

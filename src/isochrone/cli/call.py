@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isochrone.cli.screen import err, examples, out
+from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 
 if TYPE_CHECKING:
     from isochrone.cli.waterfall import Waterfall
@@ -41,34 +42,37 @@ def call(
     variant: Annotated[str | None, typer.Option(help="The model variant that must answer.")] = None,
     budget: Annotated[bool, typer.Option("--budget", "-b", help="Show where the time went, on stderr.")] = False,
     describe: Annotated[bool, typer.Option("--describe", "-d", help="Show what a request may hold.")] = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Send one request to a method and print the answer as JSON; one that streams, message by message.
 
     The server describes its methods itself (gRPC reflection), so this works for any service of a mesh.
     """
-    import grpc
-
     from isochrone.cli import reflected
     from isochrone.cli.waterfall import Waterfall
     from isochrone.client import SyncClient
+    from isochrone.client.endpoint import Endpoint
     from isochrone.errors import InvalidRequest, IsochroneError
 
     text = _read(json)
-    with grpc.insecure_channel(target) as channel:
-        known = reflected.methods(channel, target=target, timeout_s=CONNECT_S)
-        if method is None:
-            for one in known:
-                out.print(one.route, soft_wrap=True)
-            return
-        found = reflected.find(known, method)
-        if describe:
-            out.print(found.template(), soft_wrap=True, markup=False)
-            return
-        if found.takes_a_stream:
-            raise InvalidRequest(f"{found.route} takes a stream of requests; from here, each is one")
-        request = found.encode(text)
+    tls = tls_of(ca, certificate, key, server_name)
+    known = reflected.methods(Endpoint.of([target], tls=tls)[0], timeout_s=CONNECT_S)
+    if method is None:
+        for one in known:
+            out.print(one.route, soft_wrap=True)
+        return
+    found = reflected.find(known, method)
+    if describe:
+        out.print(found.template(), soft_wrap=True, markup=False)
+        return
+    if found.takes_a_stream:
+        raise InvalidRequest(f"{found.route} takes a stream of requests; from here, each is one")
+    request = found.encode(text)
     timeout_s = timeout_ms / 1e3 if timeout_ms else None
-    with SyncClient(target) as client:
+    with SyncClient(target, tls=tls) as client:
         try:
             if found.streams:
                 chunks = client.stream(found.route, request, timeout_s=timeout_s, variant=variant)

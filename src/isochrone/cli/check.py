@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from isochrone.cli.screen import examples, out
+from isochrone.cli.screen import err, examples, out
 from isochrone.cli.where import mesh_file
 from isochrone.errors import ConfigError
 
@@ -28,19 +28,28 @@ def check(
     config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
 ) -> None:
     """Read a mesh's file as every process would, its services' own options included, and say what is wrong."""
+    from rich.markup import escape
+
+    from isochrone.certificates import findings, today
     from isochrone.config import load_config
 
     path = mesh_file(config)
     loaded = load_config(path)
     found = problems(loaded, path)
+    certificates = findings(loaded, now=today())
+    found += [finding.at(path) for finding in certificates if finding.fatal]
     if found:
         raise ConfigError("\n".join(found))
-    if loaded.remembers:
-        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
+    for finding in certificates:
+        err.print(f"[yellow]warning:[/] {escape(finding.at(path))}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
+    if loaded.mesh_tls is not None or loaded.router.tls is not None:
+        out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
     out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
+    if loaded.remembers:
+        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     out.print(f"  nodes    {nodes}", soft_wrap=True)
     for name, route in loaded.routes.items():
         lanes = ", ".join(route.lanes)
@@ -93,6 +102,14 @@ def _in_words(way: FallbackConfig) -> str:
     if way.last_good is not None:
         return f"its last good answer of {way.last_good.ttl_s:g} s"
     return "a static answer" if way.route is None else way.route
+
+
+def _tls(config: MeshConfig) -> str:
+    """Who shows a certificate to whom."""
+    router, mesh = config.router.tls, config.mesh_tls
+    callers = "without" if router is None else "mutual" if router.clients == "required" else "of the router alone"
+    links = "without" if mesh is None else f"mutual, for {config.mesh_certificate_name!r}"
+    return f"callers: {callers}; links: {links}"
 
 
 def _without_password(url: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from isochrone.cli.screen import examples, out
+from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 from isochrone.cli.where import mesh_file
 
 EPILOG = examples(
@@ -25,6 +26,10 @@ def demo(
         float | None, typer.Option(min=1, help="Rankings a second; a fifth of what there is room for.")
     ] = None,
     build: Annotated[bool, typer.Option(help="Build models that are missing or out of date first.")] = True,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """See the mesh at work: build the models, start everything, ask for a product page, load it, read where time went.
 
@@ -37,7 +42,8 @@ def demo(
 
     path = mesh_file(config)
     stays = out.is_terminal and not os.environ.get("CI")
-    show = Show(load_config(path), path, seconds=seconds, rate_per_s=rate, stays=stays)
+    tls = tls_of(ca, certificate, key, server_name)
+    show = Show(load_config(path), path, seconds=seconds, rate_per_s=rate, stays=stays, tls=tls)
     if build:
         show.build_models()
     raise typer.Exit(uvloop.run(show.run()))

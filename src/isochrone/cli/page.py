@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from isochrone.cli.screen import examples, out
+from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 from isochrone.cli.where import mesh_file
 
 if TYPE_CHECKING:
     from isochrone.cli.shop import Shop
-    from isochrone.client import Leg
+    from isochrone.client import Client, Leg
     from isochrone.v1.recsys_pb2 import RankRequest
 
 EPILOG = examples(
@@ -32,15 +34,21 @@ def page(
     timeout_ms: Annotated[float, typer.Option(min=1, help="Deadline of the whole page.")] = 10_000,
     target: Annotated[str | None, typer.Option("--target", "-t", help="The router, where not the file's.")] = None,
     budget: Annotated[bool, typer.Option("--budget", "-b", help="Show each leg's stages in full.")] = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
 ) -> None:
     """Answer a product page with one call: rank, name and place the photo, and write about it as you watch.
 
     Items and visitors are those of the shop that the ranker was trained on; the mesh has to be up.
     """
     import asyncio
+    from functools import partial
 
     from isochrone.cli.product_page import page_legs
     from isochrone.cli.shop import Shop
+    from isochrone.client import Client
     from isochrone.config import load_config
     from isochrone.errors import InvalidRequest
 
@@ -54,15 +62,17 @@ def page(
     )
     if not legs:
         raise InvalidRequest("the mesh serves nothing that a page needs")
-    asyncio.run(_turn(target or loaded.router.listen, legs, shop, timeout_ms / 1e3, in_full=budget))
+    client = partial(Client, target or loaded.router.listen, tls=tls_of(ca, certificate, key, server_name))
+    asyncio.run(_turn(client, legs, shop, timeout_ms / 1e3, in_full=budget))
 
 
-async def _turn(target: str, legs: dict[str, Leg], shop: Shop, timeout_s: float, *, in_full: bool) -> None:
+async def _turn(
+    make: Callable[[], Client], legs: dict[str, Leg], shop: Shop, timeout_s: float, *, in_full: bool
+) -> None:
     from isochrone.cli.show_page import show_page
     from isochrone.cli.waterfall import Waterfall
-    from isochrone.client import Client
 
-    async with Client(target) as client:
+    async with make() as client:
         page = await show_page(client, legs, shop.titles, timeout_s=timeout_s)
     if in_full:
         for leg in page.ended.values():

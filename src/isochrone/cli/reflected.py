@@ -15,8 +15,10 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from isochrone.client.endpoint import Endpoint
 from isochrone.errors import InvalidRequest, Unavailable, UnknownRoute
 
+_ASKED_S = 1.0
 _OF_GRPC = ("grpc.reflection.", "grpc.health.")
 
 
@@ -64,8 +66,14 @@ class Method:
         return compact(_sample(self.descriptor.input_type, depth=0))
 
 
-def methods(channel: grpc.Channel, *, target: str, timeout_s: float) -> list[Method]:
+def methods(endpoint: Endpoint, *, timeout_s: float) -> list[Method]:
     """Every method of a server but gRPC's own. Raises Unavailable where nobody answers or reflects."""
+    with endpoint.dialled_to_block() as channel:
+        return _methods(channel, endpoint, timeout_s)
+
+
+def _methods(channel: grpc.Channel, endpoint: Endpoint, timeout_s: float) -> list[Method]:
+    target = endpoint.target
     try:
         grpc.channel_ready_future(channel).result(timeout=timeout_s)
         database = ProtoReflectionDescriptorDatabase(channel)
@@ -73,12 +81,25 @@ def methods(channel: grpc.Channel, *, target: str, timeout_s: float) -> list[Met
         names = sorted(name for name in database.get_services() if not name.startswith(_OF_GRPC))
         services = [pool.FindServiceByName(name) for name in names]
     except grpc.FutureTimeoutError:
-        raise Unavailable(f"nothing answers at {target}; is the mesh up? isochrone up") from None
+        raise Unavailable(_why_nothing_answers(channel, endpoint)) from None
     except grpc.RpcError as error:
         raise Unavailable(f"{target} does not describe its methods: {error.details()}") from None
     except KeyError as error:
         raise Unavailable(f"{target} names a service but does not describe it: {error}") from None
     return [Method(method) for service in services for method in service.methods]
+
+
+def _why_nothing_answers(channel: grpc.Channel, endpoint: Endpoint) -> str:
+    """Somebody may be there, and TLS what failed: a call is told, where waiting for a connection is not."""
+    told = f"nothing answers at {endpoint.target}; is the mesh up? isochrone up"
+    try:
+        channel.unary_unary("/grpc.health.v1.Health/Check", None, None)(b"", timeout=_ASKED_S)
+    except grpc.RpcError as error:
+        said: Any = error  # it is its own call object too, but no type says so
+        words = endpoint.in_words(said.details())
+        if words and words != said.details():
+            return words
+    return told
 
 
 def find(known: list[Method], name: str) -> Method:

@@ -29,7 +29,7 @@ from isochrone.cli.show_page import show_page
 from isochrone.cli.signals import Signals, Stopped, handled
 from isochrone.cli.supervisor import Supervisor
 from isochrone.cli.waterfall import Waterfall
-from isochrone.client import Client
+from isochrone.client import Client, Tls
 from isochrone.config import MeshConfig
 from isochrone.errors import ConfigError
 from isochrone.stack import Stack, taken_addresses
@@ -45,7 +45,14 @@ class Show:
     """One run of the demo."""
 
     def __init__(
-        self, config: MeshConfig, path: Path, *, seconds: float, rate_per_s: float | None, stays: bool
+        self,
+        config: MeshConfig,
+        path: Path,
+        *,
+        seconds: float,
+        rate_per_s: float | None,
+        stays: bool,
+        tls: Tls | bool = False,
     ) -> None:
         if RANK not in config.routes:
             raise ConfigError(f"{path}: routes: the demo ranks, so it needs {RANK}")
@@ -54,6 +61,7 @@ class Show:
         self._seconds = seconds
         self._rate_per_s = rate_per_s
         self._stays = stays
+        self._tls = tls
         self._route = config.routes[RANK]
         self._load_before = os.getloadavg()[0]
 
@@ -87,7 +95,7 @@ class Show:
         await signals.unless_stopped(self._start(stack))
         out.print(f"  [green]up in {time.monotonic() - began_s:.1f} s[/]")
         shop = Shop.of(self._config)
-        async with Client(stack.target) as client:
+        async with Client(stack.target, tls=self._tls) as client:
             _title("One product page, in one call")
             await signals.unless_stopped(self._page(client, shop))
             load = MixedLoad(client, self._config, shop, seconds=self._seconds, rate_per_s=self._rate_per_s)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 _NONE = Text("-", style="dim")
 _GOOD = {"up", "linked", "lane"}
-_BAD = {"down", "silent", "stalled"}
+_BAD = {"down", "silent", "stalled", "refused"}
 
 
 def view(status: Mapping[str, Any]) -> RenderableType:
@@ -128,7 +128,7 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
         fits = [f"{lane}  {_latency(fit)}" for lane, fit in latencies.items() if isinstance(fit, Mapping)]
         table.add_row(
             str(node.get("name", "?")),
-            _state(node.get("state", "?")),
+            _state_and_why(node),
             str(node.get("device", "-")),
             _figure(node.get("batches")),
             _figure(node.get("jobs")),
@@ -200,6 +200,12 @@ def _percent(value: float) -> str:
 def _state(value: object) -> Text:
     word = str(value)
     return Text(word, style="green" if word in _GOOD else "bold red" if word in _BAD else "yellow")
+
+
+def _state_and_why(node: Mapping[str, Any]) -> Text:
+    """Why there is no link comes below the state."""
+    state, why = _state(node.get("state", "?")), str(node.get("reason") or "")
+    return Text.assemble(state, "\n", (why, "dim")) if why else state
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@
 Its files:
 
     client.py, sync_client.py   what callers hold; they differ only in the awaiting
+    endpoint.py, tls.py         where the mesh is, and the channels to it
     stream.py                   what they hold of an answer that streams
     transport.py                the seam underneath: one request out, one reply back, whole or in chunks
     sessions.py, session.py     the transport of the asyncio client: streams that many requests share
@@ -14,13 +15,14 @@ Its files:
                                 what callers give and get, to and from the wire
 """
 
-from isochrone.client.budget import Budget
+from isochrone.client.budget import Budget, Fallback
 from isochrone.client.client import Client
 from isochrone.client.page import Leg, LegChunk, LegResult, Outcome, Page, Take
 from isochrone.client.ranking import Ranking, User
 from isochrone.client.stream import ChunkStream, SyncChunkStream
 from isochrone.client.sync_client import SyncClient
 from isochrone.client.text import Completion, Finish, TextChunk
+from isochrone.client.tls import Tls
 from isochrone.client.transport import Answer, Options, Reply, Request, SyncTransport, Tier, Transport
 from isochrone.client.vision import Embedding, Labels
 
@@ -31,6 +33,7 @@ __all__ = [
     "Client",
     "Completion",
     "Embedding",
+    "Fallback",
     "Finish",
     "Labels",
     "Leg",
@@ -48,6 +51,7 @@ __all__ = [
     "Take",
     "TextChunk",
     "Tier",
+    "Tls",
     "Transport",
     "User",
 ]

@@ -32,6 +32,7 @@ from isochrone.client.text import (
     text_chunk_of,
     text_request,
 )
+from isochrone.client.tls import Tls
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Options, Tier, Transport, new_request
 from isochrone.client.vision import (
     CLASSIFY,
@@ -65,18 +66,20 @@ class Client:
         *,
         timeout_s: float = 10.0,
         sessions: int = 2,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: Transport | None = None,
     ) -> None:
         """`target` is a router's address, or several. `timeout_s` is for calls that give none: without one, a silent
-        network would hold them for ever.
+        network would hold them for ever. `tls` says whom to believe and what to show; True: the usual CAs, and nothing.
+        `credentials` are gRPC's own, in its place. Raises ConfigError for certificates that can't be used.
 
         Requests travel on `sessions` streams to each address; with 0, as an RPC each. `transport` replaces all
         of that, and then nothing but it says where requests go.
         """
         targets = [target] if isinstance(target, str) else target
-        endpoints = [Endpoint(each, credentials, max_message_bytes) for each in targets]
+        endpoints = Endpoint.of(targets, credentials=credentials, tls=tls, max_message_bytes=max_message_bytes)
         self._transport = transport or SessionTransport(endpoints, sessions=sessions)
         self._timeout_s = timeout_s
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 
+from isochrone.client.tls import Credentials, Tls
 from isochrone.client.transport import MAX_MESSAGE_BYTES
 
 
@@ -16,13 +18,35 @@ class Endpoint:
 
     target: str
     """A gRPC target: "host:port", "unix:/path", "dns:///name:port"."""
-    credentials: grpc.ChannelCredentials | None = None
-    """TLS where given, plain text where not."""
+    credentials: grpc.ChannelCredentials | Credentials | None = None
+    """TLS where given, plain text where not, and on Unix sockets: the kernel guards those."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
 
-    def options(self) -> list[tuple[str, int]]:
+    server_name: str | None = None
+    """What the server's certificate should name, where that isn't the target's host."""
+
+    @classmethod
+    def of(
+        cls,
+        targets: Iterable[str],
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        tls: Tls | bool = False,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> list[Endpoint]:
+        """As a client's arguments have it. Raises ValueError for those that can't be, ConfigError for certificates."""
+        if tls and credentials is not None:
+            raise ValueError("tls or credentials, not both")
+        wanted = Tls() if tls is True else tls or None
+        given = credentials if wanted is None else wanted.credentials()
+        name = None if wanted is None else wanted.name
+        return [cls(target, given, max_message_bytes, name) for target in targets]
+
+    def options(self) -> list[tuple[str, int | str]]:
         """The channel's options."""
+        name = [] if self.server_name is None else [("grpc.ssl_target_name_override", self.server_name)]
         return [
+            *name,
             # The router retries, with evidence and within a budget; a second layer would multiply load.
             ("grpc.enable_retries", 0),
             ("grpc.max_send_message_length", self.max_message_bytes),
@@ -42,6 +66,34 @@ class Endpoint:
         """A channel for asyncio; it connects on first use. `own_connection`: one that no other channel shares, so
         that several of them may reach several router processes behind one port."""
         options = [*self.options(), ("grpc.use_local_subchannel_pool", int(own_connection))]
-        if self.credentials is None:
+        credentials = self._channel_credentials()
+        if credentials is None:
             return grpc.aio.insecure_channel(self.target, options=options)
-        return grpc.aio.secure_channel(self.target, self.credentials, options=options)
+        return grpc.aio.secure_channel(self.target, credentials, options=options)
+
+    def dialled_to_block(self, more: Iterable[tuple[str, int | str]] = ()) -> grpc.Channel:
+        """A channel for threads that block, with `more` options."""
+        options, credentials = [*self.options(), *more], self._channel_credentials()
+        if credentials is None:
+            return grpc.insecure_channel(self.target, options=options)
+        return grpc.secure_channel(self.target, credentials, options=options)
+
+    def in_words(self, details: str | None) -> str | None:
+        """gRPC's details of a failure at this endpoint, with what they mean where TLS is what failed."""
+        if not details or not details.startswith("failed to connect"):
+            return details
+        from isochrone.client import tls_words  # with ssl, where there is something to be said of it
+
+        certificate, key = self.credentials.shown if isinstance(self.credentials, Credentials) else (None, None)
+        said = tls_words.in_words(details, secure=self._is_secure, certificate=certificate, key=key)
+        return details if said == details else f"{self.target}: {said}"
+
+    @property
+    def _is_secure(self) -> bool:
+        return self.credentials is not None and not self.target.startswith(("unix:", "unix-abstract:"))
+
+    def _channel_credentials(self) -> grpc.ChannelCredentials | None:
+        """For the next channel; None: plain text."""
+        if not self._is_secure:
+            return None
+        return self.credentials() if isinstance(self.credentials, Credentials) else self.credentials

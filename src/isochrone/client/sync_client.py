@@ -32,6 +32,7 @@ from isochrone.client.text import (
     text_chunk_of,
     text_request,
 )
+from isochrone.client.tls import Tls
 from isochrone.client.transport import MAX_MESSAGE_BYTES, Answer, Options, SyncTransport, Tier, new_request
 from isochrone.client.vision import (
     CLASSIFY,
@@ -56,12 +57,14 @@ class SyncClient:
         target: str = "127.0.0.1:50051",
         *,
         timeout_s: float = 10.0,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: SyncTransport | None = None,
     ) -> None:
         """As for `Client`. Never use it in a process that forks afterwards: gRPC does not survive that."""
-        self._transport = transport or SyncUnaryTransport(Endpoint(target, credentials, max_message_bytes))
+        (endpoint,) = Endpoint.of([target], credentials=credentials, tls=tls, max_message_bytes=max_message_bytes)
+        self._transport = transport or SyncUnaryTransport(endpoint)
         self._timeout_s = timeout_s
 
     def rank(

@@ -20,10 +20,7 @@ class SyncUnaryTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        if endpoint.credentials is None:
-            self._channel = grpc.insecure_channel(endpoint.target, options=endpoint.options())
-        else:
-            self._channel = grpc.secure_channel(endpoint.target, endpoint.credentials, options=endpoint.options())
+        self._channel = endpoint.dialled_to_block()
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._closed = False
 
@@ -75,7 +72,7 @@ class SyncUnaryTransport:
         try:
             payload, call = method.with_call(request.payload, timeout=timeout_s, metadata=metadata_of(request))
         except grpc.RpcError as error:
-            return _refusal(error)
+            return self._refusal(error)
         return Reply(payload, report=report_in(call.trailing_metadata())), False
 
     def _try_stream(self, request: Request, timeout_s: float) -> Generator[bytes | tuple[Reply, bool], None, None]:
@@ -87,10 +84,14 @@ class SyncUnaryTransport:
             yield from call
             last = Reply(b"", report=report_in(call.trailing_metadata())), False
         except grpc.RpcError as error:
-            last = _refusal(error)
+            last = self._refusal(error)
         finally:
             call.cancel()  # does nothing once it has ended
         yield last
+
+    def _refusal(self, failed: Any) -> tuple[Reply, bool]:
+        """What a blocking call raises is its own call object too, but no type says so."""
+        return refusal(failed.code(), self._endpoint.in_words(failed.details()), failed.trailing_metadata())
 
     def _refuse_once_closed(self) -> None:
         if self._closed:
@@ -98,8 +99,3 @@ class SyncUnaryTransport:
 
     def __repr__(self) -> str:
         return f"<unary to {self._endpoint.target}, {'closed' if self._closed else 'open'}>"
-
-
-def _refusal(failed: Any) -> tuple[Reply, bool]:
-    """What a blocking call raises is its own call object too, but no type says so."""
-    return refusal(failed.code(), failed.details(), failed.trailing_metadata())

@@ -79,7 +79,7 @@ class UnaryTransport:
             payload = await call
             return Reply(payload, report=report_in(await call.trailing_metadata())), False
         except grpc.aio.AioRpcError as error:
-            return refusal(error.code(), error.details(), error.trailing_metadata())
+            return refusal(error.code(), self._endpoint.in_words(error.details()), error.trailing_metadata())
         except asyncio.CancelledError:
             if self._was_closed():
                 return Reply(b"", error=Cancelled(CLOSED)), False
@@ -94,7 +94,7 @@ class UnaryTransport:
                 yield chunk
             last = Reply(b"", report=report_in(await call.trailing_metadata())), False
         except grpc.aio.AioRpcError as error:
-            last = refusal(error.code(), error.details(), error.trailing_metadata())
+            last = refusal(error.code(), self._endpoint.in_words(error.details()), error.trailing_metadata())
         except asyncio.CancelledError:
             if not self._was_closed():
                 raise

@@ -13,6 +13,7 @@ from isochrone.config.redis import RedisConfig
 from isochrone.config.route import RouteConfig
 from isochrone.config.router import LimitsConfig, RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
+from isochrone.config.tls import MeshTls, ServerTls
 
 __all__ = [
     "CacheConfig",
@@ -21,10 +22,12 @@ __all__ = [
     "LastGoodConfig",
     "LimitsConfig",
     "MeshConfig",
+    "MeshTls",
     "NodeConfig",
     "RedisConfig",
     "RouteConfig",
     "RouterConfig",
+    "ServerTls",
     "StaticConfig",
     "TelemetryConfig",
     "load_config",

@@ -32,12 +32,16 @@ class CacheConfig(RedisConfig):
 
 def database_of(url: str) -> tuple[str, int, str] | None:
     """Host, port and database, or a socket's path and database: alike for URLs of one database, as far as URLs tell;
-    None for 'embedded' and 'none'."""
+    None for 'embedded', 'none', and what is no URL."""
     if url in ("embedded", "none"):
         return None
     parts = urlsplit(url)
     wanted = parse_qs(parts.query).get("db", [""])[0]
     if parts.scheme == "unix":
         return (parts.path, 0, wanted or "0")
+    try:
+        port = parts.port or 6379
+    except ValueError:  # whoever connects says so, with its key
+        return None
     host = (parts.hostname or "localhost").replace("127.0.0.1", "localhost").replace("::1", "localhost")
-    return (host, parts.port or 6379, wanted or parts.path.strip("/") or "0")
+    return (host, port, wanted or parts.path.strip("/") or "0")

@@ -14,11 +14,12 @@ from isochrone.status import code_of
 
 STOOD_IN_FOR = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL")
 """Codes of failures that the caller can't mend."""
-ONLY_BY_NAME = frozenset({"QUOTA", "DRAINING"})
-"""Reasons with such a code that are stood in for only where they are named: who is past his quota is to know it, and
-where this router leaves, another has the real answer."""
+ONLY_BY_NAME = frozenset({"DRAINING"})
+"""Reasons with such a code that are stood in for only where they are named: where this router leaves, another has the
+real answer."""
 _NEVER = frozenset(
     {
+        "QUOTA",  # who is past it is to know, and not to be served for nothing
         *("INVALID_REQUEST", "UNKNOWN_ROUTE", "UNKNOWN_VARIANT", "CANCELLED", "TIER_DENIED"),
         *("NO_CREDENTIALS", "MALFORMED_TOKEN", "UNKNOWN_CALLER", "REVOKED"),
     }
@@ -82,6 +83,6 @@ class FallbackConfig(Section):
     def covers(self, error: IsochroneError) -> bool:
         """Whether it stands in for that failure."""
         code = code_pb2.Code.Name(code_of(error))
-        if code not in STOOD_IN_FOR:  # a model may give its own kinds of error any reason
+        if code not in STOOD_IN_FOR or error.reason in _NEVER:  # a model may give its own kinds of error any reason
             return False
         return error.reason in self.when or (code in self.when and error.reason not in ONLY_BY_NAME)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 import yaml
@@ -35,6 +36,11 @@ def load_config(path: Path) -> MeshConfig:
         raise ConfigError(f"{path}:1: should be a mapping with at least 'routes'")
     _refuse_repeated_keys(path, node, "")
     return validated(MeshConfig, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
+
+
+def line_of(path: Path, key: tuple[str, ...]) -> int:
+    """The line of a key in a file that `load_config` has read, or of the deepest section of it that the file has."""
+    return _line_of(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), key)
 
 
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:
@@ -72,6 +78,8 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         else:  # dict[Name, Section]
             arguments = getattr(current, "__args__", ())
             current = arguments[-1] if arguments else None
+        if isinstance(current, UnionType):  # Section | None
+            current = current.__args__[0]
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []

@@ -16,6 +16,7 @@ from isochrone.config.redis import RedisConfig
 from isochrone.config.route import RouteConfig
 from isochrone.config.router import RouterConfig
 from isochrone.config.telemetry import TelemetryConfig
+from isochrone.config.tls import HOST, MeshTls, ServerTls
 from isochrone.keys import Tier
 
 DeviceName = Annotated[str, Field(pattern=DEVICE)]
@@ -33,6 +34,8 @@ class MeshConfig(Section):
     redis: RedisConfig = RedisConfig()
     cache: CacheConfig = CacheConfig()
     router: RouterConfig = RouterConfig()
+    mesh_tls: MeshTls | None = None
+    """TLS on the links between routers and nodes; unset: none."""
     telemetry: TelemetryConfig = TelemetryConfig()
     devices: dict[DeviceName, DeviceConfig] = Field(default_factory=dict)
     """What a node of a device class costs. Requests go to the cheapest that will be in time."""
@@ -76,6 +79,24 @@ class MeshConfig(Section):
             ]
             if found:
                 raise ValidationError.from_exception_data("MeshConfig", found)
+        return self
+
+    @property
+    def mesh_certificate_name(self) -> str:
+        """What the certificates of this mesh's processes name."""
+        return (self.mesh_tls and self.mesh_tls.name) or self.mesh
+
+    def api_tls(self, group: str) -> ServerTls | None:
+        """For the own API of a group's nodes: its `tls`, or the mesh's certificate, for callers that have one too."""
+        own, mesh = self.nodes[group].tls, self.mesh_tls
+        if own is not None or mesh is None:
+            return own
+        return ServerTls(certificate=mesh.certificate, key=mesh.key, client_ca=mesh.ca, clients="required")
+
+    @model_validator(mode="after")
+    def _certificates_name_a_host(self) -> MeshConfig:
+        if self.mesh_tls is not None and not HOST.match(self.mesh_certificate_name):
+            raise ValueError(f"mesh_tls.name is required: no certificate can name the mesh, {self.mesh!r}")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from isochrone.config.fields import DEVICE, Address, Section
+from isochrone.config.tls import ServerTls
 
 
 class NodeConfig(Section):
@@ -22,6 +23,8 @@ class NodeConfig(Section):
     api: Address | None = None
     """Where it serves its models' own API, health and reflection over gRPC; unset: beside `listen`, on a socket
     with `.api` at its end or a free port. With replicas, each takes the next port."""
+    tls: ServerTls | None = None
+    """TLS at `api`; unset: with the certificate of `mesh_tls`, where that is given, for callers of its CA."""
     advertise: Address | None = None
     """The address that routers dial, where it differs from `listen`."""
     nice: int = Field(default=0, ge=0, le=19)

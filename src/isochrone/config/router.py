@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from isochrone.config.fields import Address, Name, PositiveMs, Section
+from isochrone.config.tls import ServerTls
 
 
 class LimitsConfig(Section):
@@ -27,6 +28,8 @@ class RouterConfig(Section):
 
     name: Name = "router"
     listen: Address = "127.0.0.1:50051"
+    tls: ServerTls | None = None
+    """TLS at `listen`; unset: none. A Unix socket has none either way."""
     admin: Address = "127.0.0.1:8080"
     """HTTP: the console at /, /healthz, /readyz, /metrics, /status, /misses, /traces/<id>. Of several processes each
     takes the next port; the console of each shows all."""

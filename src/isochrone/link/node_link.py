@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from isochrone.deadline import Clock, monotonic
 from isochrone.link import version
 from isochrone.link.outbox import Outbox
-from isochrone.link.stream import EOF, Dial, LinkBroken, dial
+from isochrone.link.stream import EOF, Dial, LinkBroken, Untrusted, dial
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ class NodeLink:
         """What the node serves, by lane."""
         self.report = link_pb2.NodeState()
         """The node's last word on its lanes and backlog."""
+        self.trouble = ""
+        """Why there is no link, in words, while there is none."""
         self._hello = hello
         self._events = events
         self._clock = clock
@@ -133,8 +135,12 @@ class NodeLink:
         while True:
             try:
                 await self._serve_once()
+            except Untrusted as error:
+                self._refused(str(error))
             except LinkBroken as error:
                 log.debug("link to %s: %s", self.address, error)
+                if self.state is not LinkState.REFUSED:  # a refusal says more than a connection that was reset
+                    self.trouble = str(error)
             except Exception:
                 # A fault of ours: the link is dialled anew, so that it costs what was under way and no more.
                 log.exception("link to %s", self.address)
@@ -171,9 +177,7 @@ class NodeLink:
         welcome = first.welcome
         if welcome.refusal or version.agreed(welcome.version, welcome.version) is None:
             reason = welcome.refusal or version.refusal("the node", welcome.version, welcome.version)
-            if self.state is not LinkState.REFUSED:
-                log.error("node at %s: %s", self.address, reason)
-                self._become(LinkState.REFUSED)
+            self._refused(reason)
             return False
         self.welcome = welcome
         self.variants = {variant.lane: variant for variant in welcome.variants}
@@ -185,6 +189,14 @@ class NodeLink:
             return True
         self._begin()
         return True
+
+    def _refused(self, reason: str) -> None:
+        """Either end won't have the other. It is dialled all the same: whoever mends that restarts nothing."""
+        if (self.state, self.trouble) != (LinkState.REFUSED, reason):
+            log.error("node at %s: %s", self.address, reason)
+        self.trouble = reason
+        if not self._up and self.state is not LinkState.REFUSED:
+            self._become(LinkState.REFUSED)
 
     def take_over(self) -> None:
         """The other link to this spare one's node is gone."""
@@ -210,6 +222,7 @@ class NodeLink:
         self._outbox.frames().epoch = self._hello.epoch
         self._heard_s = self._clock()
         self._up = True
+        self.trouble = ""
         self.state = LinkState.LINKED
         log.info("linked to node %s at %s", self.name, self.address)
         self._events.link_up(self)

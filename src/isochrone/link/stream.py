@@ -1,7 +1,7 @@
 """The stream beneath a link: length-prefixed protobuf messages over a TCP or Unix connection of its own.
 
-Each message goes out behind its size as four bytes, big end first. Why this is no gRPC stream, and what that
-saves: docs/decisions/006-links-on-sockets.md.
+Each message goes out behind its size as four bytes, big end first; over TCP within TLS, where that is configured.
+Why this is no gRPC stream, and what that saves: docs/decisions/006-links-on-sockets.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import enum
 import logging
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from google.protobuf.message import DecodeError, Message
 
 from isochrone import sockets
+from isochrone.link.sealed import LinkBroken, Sealed, Untrusted
+from isochrone.link.tls import LinkTls
 from isochrone.v1 import link_pb2
+
+__all__ = ["EOF", "Dial", "FrameStream", "LinkBroken", "LinkServer", "NodeEnd", "RouterEnd", "Untrusted", "dial"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -37,6 +41,9 @@ UNREAD_BYTES = 2**22
 """Past so many bytes that came and weren't read, the other end is kept from sending more."""
 
 _SIZE = struct.Struct(">I")
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How an alert begins, and a handshake."""
+_TOLD_MOST = 256
 
 
 class _Eof(enum.Enum):
@@ -59,10 +66,6 @@ class FrameStream(Protocol[_In_co, _Out_contra]):
 
 RouterEnd = FrameStream[link_pb2.NodeFrames, link_pb2.RouterFrames]
 NodeEnd = FrameStream[link_pb2.RouterFrames, link_pb2.NodeFrames]
-
-
-class LinkBroken(ConnectionError):
-    """The stream ended with an error, or there was nobody to open one to."""
 
 
 Dial = Callable[[str], AbstractAsyncContextManager[RouterEnd]]
@@ -139,6 +142,8 @@ class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
         while end - at >= _SIZE.size:
             (size,) = _SIZE.unpack_from(data, at)
             if size > self._most_bytes:
+                if data.startswith(_TLS_RECORDS):
+                    return self._break("it speaks TLS, and mesh_tls is not configured here")
                 return self._break(f"a message of {size} bytes: no link, or not one of ours")
             if end - at - _SIZE.size < size:
                 break
@@ -160,7 +165,9 @@ class MessageStream(asyncio.Protocol, Generic[_In, _Out]):
         self._transport = None
         self._lost.set_result(None)
         if self._ended is None:
-            self._ended = LinkBroken(str(exc)) if exc is not None else _Eof.EOF
+            if exc is not None and not isinstance(exc, LinkBroken):
+                exc = LinkBroken(str(exc))
+            self._ended = exc or _Eof.EOF
         for waiting in (self._reader, self._room):
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
@@ -198,11 +205,17 @@ def _dialled() -> MessageStream[link_pb2.NodeFrames, link_pb2.RouterFrames]:
 
 
 @asynccontextmanager
-async def dial(address: str) -> AsyncIterator[RouterEnd]:
-    """A Dial over a connection of its own."""
+async def dial(address: str, *, tls: LinkTls | None = None) -> AsyncIterator[RouterEnd]:
+    """A Dial over a connection of its own, with `tls` where it goes over TCP. Raises Untrusted where the ends don't
+    believe each other, then or at the first read."""
     try:
         async with asyncio.timeout(CONNECT_S):
-            stream = await sockets.connect(address, _dialled)
+            if tls is None or _guarded(address):
+                stream = await sockets.connect(address, _dialled)
+            else:
+                stream = await _sealed(address, tls)
+    except LinkBroken:
+        raise
     except (OSError, TimeoutError) as error:
         raise LinkBroken(f"{address}: {str(error) or 'no connection in time'}") from error
     try:
@@ -211,16 +224,37 @@ async def dial(address: str) -> AsyncIterator[RouterEnd]:
         await stream.close()
 
 
+async def _sealed(address: str, tls: LinkTls) -> MessageStream[link_pb2.NodeFrames, link_pb2.RouterFrames]:
+    stream = _dialled()
+    sealed = await sockets.connect(address, lambda: Sealed(stream, tls, dialling=True))
+    try:
+        await sealed.shaken
+    except BaseException:
+        sealed.abort()
+        raise
+    return stream
+
+
+def _guarded(address: str) -> bool:
+    """Unix sockets are guarded by the kernel: by whom the socket's folder lets in. They go without TLS."""
+    return address.startswith("unix:")
+
+
 class LinkServer:
     """Listens for routers; each one that dials is served by `serve` until that returns."""
 
-    def __init__(self, serve: Callable[[NodeEnd], Awaitable[None]]) -> None:
+    def __init__(self, serve: Callable[[NodeEnd], Awaitable[None]], *, tls: LinkTls | None = None) -> None:
         self._serve = serve
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._told: dict[str, str] = {}
+        """By host, why its last connection was refused: said once."""
 
     async def start(self, listen: str) -> str:
         """Gives the address with the port that was really taken. Raises OSError where it can't be had."""
+        if _guarded(listen):
+            self._tls = None
         self._server = await sockets.serve(listen, self._new_stream)
         return sockets.bound(self._server, listen)
 
@@ -232,13 +266,44 @@ class LinkServer:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    def _new_stream(self) -> _Accepted:
-        return _Accepted(self._accepted)
+    def _new_stream(self) -> asyncio.Protocol:
+        if self._tls is None:
+            return _Accepted(self._accepted)
+        sealed = Sealed(stream := _Accepted(lambda stream: None), self._tls, dialling=False)
+        self._start(self._shake(sealed, stream, name=self._tls.name))
+        return sealed
 
     def _accepted(self, stream: _Accepted) -> None:
-        task = asyncio.create_task(self._serve_one(stream), name="serve a link")
+        self._start(self._serve_one(stream))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="serve a link")
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+
+    async def _shake(self, sealed: Sealed, stream: _Accepted, *, name: str) -> None:
+        """Serves whoever has a certificate of the mesh's CA, and for it: of the CA alone, callers may have one too."""
+        try:
+            await sealed.shaken
+            if name in sealed.names:
+                self._told.pop(sealed.host, None)
+                return await self._serve_one(stream)
+            refusal = f"your certificate does not name {name!r}; it names {', '.join(sealed.names) or 'nobody'}"
+            self._tell(sealed.host, f"its certificate does not name {name!r}")
+            await stream.write(link_pb2.NodeFrames(welcome=link_pb2.Welcome(refusal=refusal)))
+        except Untrusted as error:
+            self._tell(sealed.host, str(error))
+        except LinkBroken as error:
+            log.debug("nobody to link to: %s", error)
+        finally:
+            await stream.close()
+
+    def _tell(self, host: str, why: str) -> None:
+        if self._told.get(host) != why:
+            log.warning("refused a link from %s: %s", host, why)
+            if len(self._told) >= _TOLD_MOST:
+                self._told.clear()
+            self._told[host] = why
 
     async def _serve_one(self, stream: _Accepted) -> None:
         try:

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from isochrone.certificates import check_own
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
+from isochrone.link.tls import LinkTls
 from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
 from isochrone.ports import nth
@@ -35,6 +37,7 @@ def main(service: str, make_models: MakeModels) -> None:
         if group is None:
             known = ", ".join(config.nodes) or "none"
             raise ConfigError(f"{arguments.config}: nodes.{arguments.node}: no such group; there is {known}")
+        check_own(config, arguments.config, ("nodes", arguments.node, "tls"), group.tls)
         os.nice(group.nice)
         listen = arguments.listen or nth(group.listen or "127.0.0.1:0", arguments.index)
         api = nth(group.api, arguments.index) if group.api else None
@@ -50,6 +53,8 @@ def main(service: str, make_models: MakeModels) -> None:
             api=api,
             advertise=advertise,
             broker=broker_of(config),
+            tls=LinkTls.of(config),
+            api_tls=config.api_tls(arguments.node),
             service=named,
             export=export_of(config, service=named, name=name, device=group.device),
         )

@@ -13,11 +13,13 @@ import grpc
 
 from isochrone import node_metrics
 from isochrone.broker import Broker
+from isochrone.config import ServerTls
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
+from isochrone.link.tls import LinkTls
 from isochrone.methods import streams
 from isochrone.model import Model, StreamModel
 from isochrone.node.claimer import Claimer
@@ -31,6 +33,7 @@ from isochrone.node.streams import StreamLoop, StreamServed
 from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
+from isochrone.server_tls import server_credentials
 from isochrone.stream_edge import StreamEdge
 from isochrone.telemetry import Family
 from isochrone.v1 import link_pb2
@@ -55,11 +58,14 @@ class Node:
         api: str | None = None,
         advertise: str | None = None,
         broker: Broker | None = None,
+        tls: LinkTls | None = None,
+        api_tls: ServerTls | None = None,
         service: str = "",
         export: Export | None = None,
         clock: Clock = monotonic,
     ) -> None:
-        """`service` is its name in traces, "isochrone-recsys"; `export` tells a collector of its batches."""
+        """`tls` is for its links, `api_tls` for its own API. `service` is its name in traces, "isochrone-recsys";
+        `export` tells a collector of its batches."""
         self.name = name
         self.boot = secrets.randbits(63)
         self.address = listen
@@ -81,7 +87,8 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self._working: list[asyncio.Task[None]] = []
         """Those of the tasks that answer jobs."""
-        self._links = LinkServer(self.open_link)
+        self._links = LinkServer(self.open_link, tls=tls)
+        self._api_tls = api_tls
         self._server: grpc.aio.Server | None = None
         self._membership: Membership | None = None
         self._registry: Registry | None = None
@@ -268,7 +275,8 @@ class Node:
         health = Health(routes)
         health.add_to(server)
         add_reflection(server, routes)
-        self.api_address = bind(server, self.api_address)
+        credentials = server_credentials(self._api_tls, self.api_address, key="the node's own API")
+        self.api_address = bind(server, self.api_address, credentials)
         await server.start()
         await health.show(lambda route: True)
         try:
