@@ -147,10 +147,10 @@ class FakeRouter:
         app = web.Application()
         app.add_routes(
             [
-                *(web.get(path, self._file) for path in ("/", "/console/{file:.+}")),
                 web.get("/console.json", self._data),
-                web.get("/misses", self._misses),
-                web.get("/traces/{trace_id}", self._trace),
+                *(web.get(f"{prefix}/misses", self._misses) for prefix in ("", "/console")),
+                *(web.get(prefix + "/traces/{trace_id}", self._trace) for prefix in ("", "/console")),
+                *(web.get(path, self._file) for path in ("/", "/console/{file:.+}")),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None)

@@ -49,7 +49,7 @@ export class Decisions {
     this.node.hidden = !lanes.length; // a fan-out: its legs are sent somewhere
     if (this.node.hidden) return;
     put(this.title, `Where requests were sent, ${when}`);
-    put(this.caption, `${name}: lanes, why they were chosen, and what came of that, ${when}`);
+    put(this.caption, `${name}: where requests were sent, why, and what came of that, ${when}`);
     keyed(
       this.body,
       lanes,
