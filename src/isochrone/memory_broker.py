@@ -1,4 +1,4 @@
-"""What Redis is to a mesh of several processes, within one: lanes and a registry for tests and for LocalMesh."""
+"""What Redis is to a mesh of several processes, within one: lanes, registry and quotas for tests and for LocalMesh."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 from isochrone.deadline import Clock
 from isochrone.keys import RECORD_TTL_MS, Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable
+from isochrone.memory_quotas import MemoryQuotas
 from isochrone.registry import Census, NodeRecord, RegistryUnavailable, RouterRecord, kind_of
 
 _T = TypeVar("_T")
@@ -21,6 +22,7 @@ class MemoryBroker:
     def __init__(self, *, clock: Clock) -> None:
         self.lanes = MemoryLanes(clock)
         self.records = MemoryRegistry(clock)
+        self.kept = MemoryQuotas(clock)
 
     def __repr__(self) -> str:
         return f"<MemoryBroker {self.lanes!r}>"
@@ -34,14 +36,18 @@ class MemoryBroker:
     def registry(self) -> MemoryRegistry:
         return self.records
 
+    def quotas(self) -> MemoryQuotas:
+        return self.kept
+
     def lose(self) -> None:
         """As a Redis that is killed: gone, with all jobs and records, and every connection ends."""
         self.lanes.lose()
         self.records.lose()
+        self.kept.lose()
 
     def restore(self) -> None:
         """It is back, empty."""
-        self.lanes.is_up = self.records.is_up = True
+        self.lanes.is_up = self.records.is_up = self.kept.is_up = True
 
 
 class MemoryLanes:

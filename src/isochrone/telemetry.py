@@ -211,6 +211,20 @@ LANE_SPARE = Instrument(
     "isochrone.lane.spare", _G, "1", "The share of a lane's time that work in time leaves, by the forecast", _ON_LANE
 )
 
+# Of callers, where any are configured.
+CALLER_REQUESTS = Instrument(
+    *("isochrone.caller.requests", _C, "{request}", "Requests by whose they were and how they ended"),
+    ("caller", "tier", "outcome"),
+)
+CALLER_REFUSALS = Instrument(
+    *("isochrone.caller.refusals", _C, "{request}", "Requests that a caller's credentials, tiers or quota refused"),
+    ("caller", "reason"),
+)
+CALLER_QUOTA = Instrument(
+    *("isochrone.caller.quota_used", _G, "1", "Part of a caller's quota that it uses in this process"),
+    ("caller", "quota"),
+)
+
 # Of a route, from the configuration.
 OBJECTIVE = Instrument("isochrone.objective", _G, "s", "What a route's answers should take at most", _ROUTE)
 TARGET = Instrument("isochrone.target", _G, "1", "The fraction of a route's answers that should", _ROUTE)

@@ -35,6 +35,7 @@ class Records:
             "verdict": past.verdict,
             "at": _time_of_day(int(past.received_s * 1e9) + offset_ns),
             "tier": report.tier,
+            "caller": report.caller,
             "router": self.router,
             "objective_ms": report.objective_us / 1e3,
             "deadline_ms": report.deadline_us / 1e3,
@@ -47,7 +48,6 @@ class Records:
             "attempts": report.attempts,
             "won": report.won or None,
             "direct": report.direct,
-            "caller": report.caller,
             "decision": _decision(report.decision) if report.HasField("decision") else None,
             "batch": {
                 "jobs": report.batch.jobs,

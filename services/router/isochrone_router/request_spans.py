@@ -180,6 +180,7 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "isochrone.objective_ms": report.objective_us / 1e3,
         "isochrone.deadline_ms": report.deadline_us / 1e3,
         "isochrone.tier": report.tier,
+        "isochrone.caller": report.caller,
         "isochrone.blame": stage_name(report.blame) if report.blame else None,
         "isochrone.lane": report.lane or None,
         "isochrone.variant": variant or None,
@@ -187,7 +188,6 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "isochrone.node": report.node or None,
         "isochrone.attempts": report.attempts or None,
         "isochrone.won": report.won or None,
-        "isochrone.caller": report.caller or None,
         "isochrone.units": report.units or None,
         "isochrone.forced": forced or None,
     }

@@ -110,14 +110,25 @@ class Servicer:
         try:
             decision = self._admit(flight, sla)
         except IsochroneError as error:
-            flight.is_over, flight.error = True, error
-            flight.ledger.decision = flight.ledger.decision or _refusal(error)
-            error.budget = report = self._report(flight)
-            tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
+            self._refused(flight, error, tell)
             raise
         self._expiries.arm(flight.expires_at_s)
         self._dispatcher.dispatch(flight, decision)
         return partial(self._leave, tell, flight)
+
+    def refuse(self, call: Call, error: IsochroneError, chunks: Chunks | None, *, tell: Tell | None) -> None:
+        """A Refuse. Of a route that there isn't, nothing is told: not even that there isn't."""
+        sla = self._slas.get(call.route)
+        if sla is not None:
+            flight = self._flight(call, sla, chunks, over=_nobody)
+            flight.ledger.tier = call.tier or Tier.STANDARD
+            self._refused(flight, error, tell or self._chronicle.tell)
+
+    def _refused(self, flight: Flight, error: IsochroneError, tell: Tell) -> None:
+        flight.is_over, flight.error = True, error
+        flight.ledger.decision = flight.ledger.decision or _refusal(error)
+        error.budget = report = self._report(flight)
+        tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
 
     def _leave(self, tell: Tell, flight: Flight) -> None:
         if not flight.is_over:
@@ -174,6 +185,7 @@ class Servicer:
                 objective_s=max(0.0, objective_s),
                 deadline_s=max(0.0, deadline_s),
                 trace_id=place.span.trace_id.to_bytes(16),
+                caller=call.caller,
             ),
             place=place,
             due_at_s=min(call.received_s + objective_s, deadline_at_s),
@@ -261,6 +273,10 @@ def _refusal(error: IsochroneError) -> budget_pb2.Decision:
     """Of a request that was not planned at all."""
     retry_after_s = error.retry_after_s if isinstance(error, Overloaded) else 0.0
     return budget_pb2.Decision(why=error.reason, retry_after_us=_us(retry_after_s))
+
+
+def _nobody(_: Flight) -> None:
+    """It was refused: nobody waits for its end."""
 
 
 def _us(seconds: float) -> int:

@@ -109,6 +109,11 @@ class Budget:
         return self.report.node
 
     @property
+    def caller(self) -> str:
+        """Whom the router took its caller for; "anonymous" where it knows no callers, empty where it didn't know it."""
+        return self.report.caller
+
+    @property
     def tier(self) -> str:
         return self.report.tier
 
@@ -125,11 +130,6 @@ class Budget:
     def won(self) -> int:
         """Where it was sent more than once: which attempt was the answer; else 0."""
         return self.report.won
-
-    @property
-    def caller(self) -> str:
-        """Whose request it was, by its configured name."""
-        return self.report.caller
 
     @property
     def decision(self) -> Decision | None:
