@@ -98,6 +98,17 @@ def part(*, met: int, missed: int, steps: int = 12) -> dict[str, Any]:
             **{"inflight": 2, "sessions": 1, "redis": "up"},
             "second_attempts": {"made": 12, "denied": 2, "hedges": 9, "hedges_won": 7, "hedges_denied": 1},
         },
+        "callers": [
+            {
+                **{"caller": "shop", "tiers": ["gold", "standard"], "default_tier": "standard", "rate_per_s": 96.5},
+                "quotas": {"rate": {"used": 96.5, "limit": 100}, "concurrency": {"used": 3, "limit": 40}},
+                **{"shared": True, "refused": {"QUOTA": 12}},
+            },
+            {
+                **{"caller": "mail", "tiers": ["batch"], "default_tier": "batch", "rate_per_s": 2.0},
+                **{"quotas": {}, "shared": True, "refused": {}},
+            },
+        ],
         "outlooks": {RANK: {CHEAP: [3.1, 6.02, 0.42], DEAR: [1.2, 1.9, 0.97]}},
         "now": span(3),
         "window": span(steps),
@@ -175,7 +186,7 @@ class FakeRouter:
             **{"mesh": "shop", "boot": self.boot, "at_ms": 1_795_400_000_000, "step_s": 5.0, "most_steps": 180},
             **{"now_s": 5.0 * (FIRST_STEP + len(self.part["steps"])) + 1.0, "steps": whole.steps},
             **{"processes": [self.part["process"]], "missing": self.missing},
-            **{"lanes": whole.lanes(), "nodes": whole.nodes()},
+            **{"lanes": whole.lanes(), "nodes": whole.nodes(), "callers": whole.callers()},
             "routes": [whole.route(name, SLAS.get(name)) for name in (*SLAS, PAGE)],
         }
         return web.json_response(told, headers=HEADERS)

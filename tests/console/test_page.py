@@ -86,6 +86,19 @@ async def test_a_panel_says_where_requests_were_sent_and_what_came_of_that(
     assert "12 sent again, 9 of them hedges, of which 7 won, 2 denied" in await page.locator("#processes").inner_text()
 
 
+async def test_callers_are_shown_with_their_quotas(router: FakeRouter, open_page: OpenPage) -> None:
+    """Where some are configured."""
+    page = await open_page(router.url)
+    rows = page.get_by_role("table", name="Callers").locator("tbody tr")
+    assert [await words_of(row) for row in await rows.all()] == [
+        "shop gold, standard; standard where it asks for none "
+        "97/s 96.5 of 100/s nearly used up 3 of 40 at once 12 quota",
+        "mail batch 2.0/s no limit no limit -",
+    ]
+    router.part = router.part | {"callers": []}
+    await page.get_by_role("heading", name="Callers").wait_for(state="hidden")
+
+
 @pytest.mark.parametrize(
     ("changes", "title", "facts"),
     [

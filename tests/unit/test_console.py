@@ -52,6 +52,12 @@ def part(name: str, *, fast: int = 0, slow: int = 0, number: int = 200, **change
     ]
     return {
         "process": {"name": name},
+        "callers": [
+            {
+                **{"caller": "shop", "tiers": ["gold"], "default_tier": "gold", "rate_per_s": fast + slow},
+                **{"quotas": {"rate": {"used": fast, "limit": 100}}, "refused": {"QUOTA": slow}},
+            }
+        ],
         "outlooks": {RANK: {"ranker@cpu": [3.0 if fast else 4.0, 6.0, 0.5]}},
         "now": span,
         "window": span,
@@ -91,6 +97,13 @@ def test_decisions_of_processes_are_added_too() -> None:
         "cost_per_1000": 1.333,
     }
     assert route["outlook"] == {"ranker@cpu": {"expected_ms": 4.0, "within_ms": 6.0, "spare": 0.5}}
+
+
+def test_a_caller_uses_what_it_uses_at_all_processes() -> None:
+    """Its quota is for all of them."""
+    (caller,) = Whole([part("router-0", fast=98), part("router-1", fast=1, slow=2)]).callers()
+    assert caller["quotas"] == {"rate": {"used": 99, "limit": 100}}
+    assert (caller["rate_per_s"], caller["refused"]) == (101, {"QUOTA": 2})
 
 
 def test_a_lane_is_the_same_to_all_processes() -> None:

@@ -105,6 +105,7 @@ class OwnPart:
             "outlooks": {
                 route: {lane: _outlook(one) for lane, one in status.outlooks(route).items()} for route in status.routes
             },
+            "callers": [] if status.callers is None else status.callers.as_json(),
             "lanes": [self._lane(view) for view in status.dispatcher.views.values()],
             "nodes": [_node(link) for link in sorted(status.links.links.values(), key=lambda link: link.name)],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -52,6 +53,10 @@ class Whole:
     def nodes(self) -> list[dict[str, Any]]:
         """Each node: who it is, whether it is well, and what its forecasts were worth in the window."""
         return [self._node(name, saying) for name, saying in _by("name", (part["nodes"] for part in self._parts))]
+
+    def callers(self) -> list[dict[str, Any]]:
+        """Each caller: its quotas, and what it uses of them at all processes together; who was refused what."""
+        return [_caller(saying) for _, saying in _by("caller", (part["callers"] for part in self._parts))]
 
     def _route_steps(self, name: str) -> dict[str, list[Any]]:
         """Written to be quick: who opens the page asks for some hundred steps of each route."""
@@ -142,6 +147,24 @@ def _by(key: str, lists: Iterable[Iterable[Mapping[str, Any]]]) -> list[tuple[st
         for one in said:
             saying.setdefault(one[key], []).append(one)
     return list(saying.items())
+
+
+def _caller(saying: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    refused: Counter[str] = Counter()
+    for one in saying:
+        refused.update(one["refused"])
+    return {
+        **saying[0],
+        "rate_per_s": round(sum(one["rate_per_s"] for one in saying), 1),
+        "quotas": {
+            quota: {
+                "used": round(sum(one["quotas"].get(quota, {"used": 0})["used"] for one in saying), 1),
+                "limit": told["limit"],
+            }
+            for quota, told in saying[0]["quotas"].items()
+        },
+        "refused": dict(refused),
+    }
 
 
 def _route(routes: Mapping[str, list[Any]], name: str) -> RouteCount | None:

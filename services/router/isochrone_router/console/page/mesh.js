@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms, percent, units } from "./format.js";
+import { age, count, line, ms, percent, rate, units, words } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -152,6 +152,48 @@ function secondAttempts({ made, denied, hedges, hedges_won: won }) {
   if (!made && !denied) return "";
   const which = hedges ? `, ${count(hedges)} of them hedges, of which ${count(won)} won` : "";
   return ` · ${count(made)} sent again${which}${denied ? `, ${count(denied)} denied` : ""}`;
+}
+
+const QUOTAS = { rate: (value) => `${value}/s`, concurrency: (value) => `${value} at once` };
+
+/** What a caller uses of a quota; a word says where that is nearly all. */
+function quota(cell, caller, name) {
+  const told = caller.quotas[name];
+  if (!told) return put(cell, "no limit");
+  const nearly = told.used >= 0.9 * told.limit;
+  put(
+    cell,
+    ["b", nearly ? "over" : "", count(told.used)],
+    ["span", "quiet", ` of ${QUOTAS[name](count(told.limit))}`],
+    ...(nearly ? [["span", "aside over", "nearly used up"]] : []),
+  );
+}
+
+export function callersTable(table) {
+  return new Table(
+    table,
+    "Callers: their tiers, what they use of their quotas, and what they were refused",
+    [
+      { label: "Caller", head: true, fill: (cell, caller) => put(cell, caller.caller) },
+      {
+        label: "Tiers",
+        fill: (cell, { tiers, default_tier: usual }) =>
+          put(cell, tiers.length > 1 ? `${tiers.join(", ")}; ${usual} where it asks for none` : tiers.join()),
+      },
+      { label: "Requests", numeric: true, fill: (cell, caller) => put(cell, rate(caller.rate_per_s)) },
+      { label: "Rate", numeric: true, fill: (cell, caller) => quota(cell, caller, "rate") },
+      { label: "Under way", numeric: true, fill: (cell, caller) => quota(cell, caller, "concurrency") },
+      {
+        label: "Refused since the router started",
+        fill: (cell, { refused }) => {
+          const told = Object.entries(refused).map(([reason, times]) => `${count(times)} ${words(reason).toLowerCase()}`);
+          put(cell, told.join(", ") || "–");
+        },
+      },
+    ],
+    (caller) => caller.caller,
+    { empty: "" },
+  );
 }
 
 const REDIS = { up: "Redis up", none: "without Redis" };

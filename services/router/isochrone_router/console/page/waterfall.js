@@ -108,7 +108,7 @@ function facts(record) {
   if (record.attempts > 1)
     add("Attempts", `${record.attempts}${record.won ? `, number ${record.won} answered` : ""}`);
   if (record.decision?.cost) add("Cost of 1,000 such", cost(1000 * record.decision.cost));
-  if (record.caller) add("Caller", record.caller);
+  if (record.caller && record.caller !== "anonymous") add("Caller", record.caller);
   if (record.leg) return list; // its trace is that of the whole
   const trace = [el("code", {}, record.trace_id)];
   if (record.jaeger)
