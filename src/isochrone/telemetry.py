@@ -258,6 +258,11 @@ UNTRACED = Instrument(
 NODE_BATCHES = Instrument("isochrone.node.batches", _C, "{batch}", "Batches a node has run", _ON_NODE)
 NODE_JOBS = Instrument("isochrone.node.jobs", _C, "{job}", "Jobs a node has run", _ON_NODE)
 NODE_UNITS = Instrument("isochrone.node.units", _C, "{unit}", "Units (rows, images, tokens) a node has run", _ON_NODE)
+NODE_DROPPED = Instrument(
+    "isochrone.node.dropped", _C, "{job}", "Jobs a node gave up, since they could not be in time", _ON_NODE
+)
+NODE_COMPUTE = Instrument("isochrone.node.compute", _C, "s", "Time a node spent on forward calls", _ON_NODE)
+NODE_WASTED = Instrument("isochrone.node.wasted", _C, "s", "Of that, on jobs that had expired when done", _ON_NODE)
 NODE_BACKLOG = Instrument("isochrone.node.backlog_jobs", _G, "{job}", "Jobs on a node and not yet answered", ("node",))
 ENGINE_ACTIVE = Instrument("isochrone.engine.active", _G, "{job}", "Answers that an engine makes now", _ON_NODE)
 ENGINE_WAITING = Instrument("isochrone.engine.waiting", _G, "{job}", "Answers that wait for an engine", _ON_NODE)

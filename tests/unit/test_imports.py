@@ -14,6 +14,7 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
     "errors deadline wall keys ports sockets incidents building methods issuing",
+    "shares arrivals",
     "credentials config latency model batching lane answers registry quotas broker status ledger blame tracing spans "
     "process child certificates",
     "telemetry metrics node_metrics",
