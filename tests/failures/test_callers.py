@@ -16,6 +16,7 @@ import yaml
 
 from conftest import StartMesh
 from harness import Mesh, RedisServer, Status, until
+from harness.certificates import certificates
 from isochrone.child import Child
 from isochrone.client import Client, Leg, SyncClient
 from isochrone.client.metadata import refusal
@@ -239,6 +240,35 @@ async def test_each_router_keeps_to_its_share_while_redis_is_away(mesh: StartMes
         await redis.start()
         await running.until(lambda status: status["callers"][0]["shared"])
         assert {await outcome(ample) for _ in range(50)} == {"OK"}
+
+
+async def test_a_caller_is_known_by_its_certificate(mesh: StartMesh, tmp_path: Path) -> None:
+    """By its common name or an alternative one, in calls and sessions; a token that comes with it goes before it."""
+    made = certificates(tmp_path / "tls")
+    for name, hosts in (("reports", ()), ("web", ("web.shop.internal",)), ("stranger", ())):
+        made.make(name, *hosts)
+    callers = CALLERS | {
+        "by-common-name": {"certificates": ["reports"], "tiers": ["batch"]},
+        "by-host": {"certificates": ["web.shop.internal"]},
+    }
+    running = await mesh(nodes=1, router={"tls": made.server_tls(clients="required")}, instead={"callers": callers})
+
+    async def told(name: str, token: str | None = None) -> set[str]:
+        found = set()
+        for sessions in (1, 0):
+            async with Client(running.router.address, tls=made.caller(name), token=token, sessions=sessions) as client:
+                try:
+                    budget = (await client.call(ECHO, BODY)).budget
+                    found.add("nobody" if budget is None else budget.caller)
+                except Unauthenticated as error:
+                    found.add(error.reason)
+        return found
+
+    assert await told("reports") == {"by-common-name"}
+    assert await told("web") == {"by-host"}
+    assert await told("stranger") == {"UNKNOWN_CALLER"}
+    assert await told("stranger", TOKENS["shop"]) == {"shop"}
+    assert await told("web", new_token()) == {"UNKNOWN_CALLER"}
 
 
 # The file that is read again.
