@@ -145,7 +145,7 @@ async def test_lanes_and_nodes_say_what_is_wrong(router: FakeRouter, open_page: 
     assert "over the links ✕ none" in await words_of(lanes.get_by_role("row", name="blurb.fp32@cpu"))
     well = await words_of(nodes.get_by_role("row", name="recsys-0"))
     assert "✓ linked cpu ranker.fp32 0.12 ms + 7.9 µs per row ± 20 % 3.00 ms → 3.30 ms 1.1" in well
-    assert "40 jobs 3 dropped 2.5 % of its time wasted" in well
+    assert "40 jobs 3 dropped, 2.5 % of its time wasted" in well
     assert "stands back" not in well
     assert "stands back: others are quicker" in await words_of(nodes.get_by_role("row", name="recsys-1"))
     assert "! silent" in await words_of(nodes.get_by_role("row", name="recsys-1"))

@@ -99,12 +99,11 @@ function forecast(cell, node) {
 function ran(cell, node) {
   const sum = (name) => node.lanes.reduce((total, lane) => total + (lane[name] ?? 0), 0);
   const [dropped, computed, wasted] = [sum("dropped"), sum("compute_s"), sum("wasted_s")];
-  put(
-    cell,
-    `${count(sum("jobs"))} jobs`,
-    ...(dropped ? [["span", "aside", `${count(dropped)} dropped`]] : []),
-    ...(wasted > 0 && computed > 0 ? [["span", "aside", `${percent(wasted / computed)} of its time wasted`]] : []),
-  );
+  const told = [
+    ...(dropped ? [`${count(dropped)} dropped`] : []),
+    ...(wasted > 0 && computed > 0 ? [`${percent(wasted / computed)} of its time wasted`] : []),
+  ];
+  put(cell, `${count(sum("jobs"))} jobs`, ...(told.length ? [["span", "aside", told.join(", ")]] : []));
 }
 
 export function nodesTable(table) {
@@ -184,7 +183,7 @@ export function callersTable(table) {
       { label: "Rate", numeric: true, fill: (cell, caller) => quota(cell, caller, "rate") },
       { label: "Under way", numeric: true, fill: (cell, caller) => quota(cell, caller, "concurrency") },
       {
-        label: "Refused since the router started",
+        label: "Refused since the start",
         fill: (cell, { refused }) => {
           const told = Object.entries(refused).map(([reason, times]) => `${count(times)} ${words(reason).toLowerCase()}`);
           put(cell, told.join(", ") || "–");
