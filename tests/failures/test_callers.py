@@ -203,7 +203,8 @@ def _in_use(status: Status, caller: str) -> float:
 
 
 async def test_two_routers_share_a_quota(mesh: StartMesh, redis: RedisServer) -> None:
-    """Together they admit the burst, and for each a token more at most; and a router that comes later has none left."""
+    """Together they admit the burst, and no more beyond it than docs/callers.md has; and a router that comes later has
+    none left."""
     running = await mesh(redis=redis, nodes=1, instead={"callers": CALLERS})
     other = await running.add_router("router-b")
     for router in (running.router, other):
@@ -211,13 +212,14 @@ async def test_two_routers_share_a_quota(mesh: StartMesh, redis: RedisServer) ->
     async with client_of(running.router, "slow") as one, client_of(other, "slow") as two:
         outcomes = [await outcome(client) for _ in range(30) for client in (one, two)]
     assert set(outcomes) == {"OK", "QUOTA"}
-    assert 20 <= outcomes.count("OK") <= 22
+    beyond = 2 * (1 + 10)  # a lease each, and a share of the burst before either has heard of the other
+    assert 20 <= outcomes.count("OK") <= 20 + beyond
 
     async def settled() -> Status:
         async with redis.look() as look:
             return {"level": float((await look.get("{test}:quota:slow") or b"20 0").split()[0])}
 
-    assert (await until(settled, lambda seen: seen["level"] < 1))["level"] >= -2
+    assert (await until(settled, lambda seen: seen["level"] < 1))["level"] >= -beyond
     third = await running.add_router("router-c")
     async with client_of(third, "slow") as late:
         outcomes = [await outcome(late)]
