@@ -189,7 +189,7 @@ def test_misses_are_listed_and_summed_up() -> None:
     assert any(f"Recsys/Rank shelf 21.3 ms 15 ms queue ranker.fp32@cpu recsys-0 {TRACE}" in row for row in rows)
     assert rows[-1] == "and 1 more: --limit"
     late = record(decision={"why": "late"})
-    assert "queue, planned late" in drawn(view([late], limit=2, seen=1, since="10m", route=""))
+    assert "queue (planned late)" in drawn(view([late], limit=2, seen=1, since="10m", route=""))
     narrow = drawn(view(misses, limit=2, seen=3, since="10m", route=""), width=80)
     assert narrow.count(TRACE) == 2
     assert "recsys-0" not in narrow

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from isochrone.cli.plan_in_words import plain
 from isochrone.cli.waterfall import Bar, Waterfall, bars
 from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Decision
 
@@ -150,3 +151,11 @@ def test_a_terminal_without_unicode_gets_letters() -> None:
 def test_an_empty_report_is_no_trouble() -> None:
     """A node called directly may say next to nothing."""
     assert drawn(BudgetReport())[0].startswith("0.00 ms of 0 ms  in time")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.42, "0.42"), (0.0000171234, "0.0000171"), (294.4, "294"), (12345.6, "12,346"), (0.0, "0")]
+)
+def test_costs_are_said_without_exponents(value: float, said: str) -> None:
+    """However small they are."""
+    assert plain(value) == said

@@ -84,9 +84,9 @@ def _reason(record: Record) -> str:
     if record.verdict == "fallback":
         return f"{record.report.fallback.reason or '?'}, fallback"
     if record.is_planned_late:
-        return f"{record.blame}, planned late" if record.blame else "planned late"
+        return f"{record.blame} (planned late)" if record.blame else "planned late"
     return record.blame or "a leg"
 
 
 def _coloured(reason: str) -> Text:
-    return Text(reason, COLOURS.get(reason.partition(",")[0], "red"))
+    return Text(reason, COLOURS.get(reason.partition(" (")[0], "red"))

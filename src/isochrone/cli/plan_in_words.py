@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import floor, isfinite, log10
+
 from isochrone.v1.budget_pb2 import BudgetReport
 
 LATE = "late"
@@ -57,10 +59,19 @@ def sent(report: BudgetReport) -> str:
 def cost(report: BudgetReport) -> str:
     """ "cost 0.42 per 1,000 such answers"; empty where it cost nothing, or nobody knows what."""
     decision = report.decision
-    said = f"cost {decision.cost * 1000:.3g} per 1,000 such answers" if decision.cost else ""
+    said = f"cost {plain(decision.cost * 1000)} per 1,000 such answers" if decision.cost else ""
     if decision.joules:
-        said += f"{', ' if said else ''}{decision.joules * 1000:.3g} J"
+        said += f"{', ' if said else ''}{plain(decision.joules * 1000)} J"
     return said
+
+
+def plain(value: float) -> str:
+    """With three digits that say something and no exponent: "0.42", "0.0000171", "294"."""
+    if not value or not isfinite(value):
+        return "0"
+    digits = max(0, 2 - floor(log10(abs(value))))
+    said = f"{value:,.{digits}f}"
+    return said.rstrip("0").rstrip(".") if digits else said
 
 
 def _ms(us: int) -> str:

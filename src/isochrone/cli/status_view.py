@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from isochrone.cli.plan_in_words import plain
+
 _NONE = Text("-", style="dim")
 _GOOD = {"up", "linked", "lane", "shared"}
 _BAD = {"down", "silent", "stalled", "refused"}
@@ -214,7 +216,7 @@ def _number(value: object) -> float:
 
 def _cost(value: Any) -> Text:
     """Per 1,000 answers in time."""
-    return Text(f"{value:.3g}") if _is_number(value) else _NONE
+    return Text(plain(value)) if _is_number(value) else _NONE
 
 
 def _figure(value: Any, unit: str = "", *, digits: int = 0) -> Text:
