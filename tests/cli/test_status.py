@@ -154,7 +154,7 @@ def test_it_says_where_requests_were_sent_and_what_came_of_that(
     printed = capsys.readouterr().out
     assert "second attempts  12 made, 2 denied · of these hedges: 9 made, 7 won, 1 denied" in printed
     rows = [" ".join(line.split()) for line in printed.splitlines()]
-    assert "Recsys/Rank ranker.int8@cpu 75.0 % cheapest 90%, late 10% 1.04 99.89 % 3.10 ms 6.02 ms" in rows
+    assert "Recsys/Rank ranker.int8@cpu 75.0 % cheapest 90 %, late 10 % 1.04 99.89 % 3.10 ms 6.02 ms" in rows
     assert "ranker.fp32@cuda 25.0 % cheapest - - - -" in rows
 
 

@@ -95,11 +95,11 @@ def _plans(routes: list[Mapping[str, Any]]) -> Table:
         for number, way in enumerate(ways):
             why = _section(way, "why")
             requests = _number(way.get("requests"))
-            reasons = [(str(one), f"{_number(count) / requests:.0%}") for one, count in why.items() if requests]
+            reasons = [(str(one), f"{100 * _number(count) / requests:.0f} %") for one, count in why.items() if requests]
             table.add_row(
                 "" if number else name,
                 str(way.get("lane", "?")),
-                f"{requests / sent:.1%}".replace("%", " %") if sent else _NONE,
+                f"{100 * requests / sent:.1f} %" if sent else _NONE,
                 ", ".join(one if len(reasons) == 1 else f"{one} {share}" for one, share in reasons) or _NONE,
                 _figure(way.get("took_ratio"), digits=2),
                 _percent(way["within"]) if _is_number(way.get("within")) else _NONE,
