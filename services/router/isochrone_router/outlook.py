@@ -37,7 +37,7 @@ def outlook(option: Option, route: RouteConfig, *, now_s: float) -> Outlook | No
     expected_s = max(0.0, foretold_s + correction.expected_s(now_s))
     return Outlook(
         expected_s=expected_s,
-        within_s=expected_s + correction.at(route.target),
+        within_s=expected_s + correction.at(route.target, now_s),
         wait_s=max(0.0, foretold_s - forecast.alone_s(units)),
         spare=None if forecast.streams else forecast.spare(units, rank=LEAST, now_s=now_s, within_s=within_s),
     )
