@@ -2,7 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import collector, echo, fanout, flood, llm, photos, rank1, rank64, session, telling, twonodes
+from bench.cases import (
+    collector,
+    echo,
+    fanout,
+    flood,
+    llm,
+    overload,
+    photos,
+    rank1,
+    rank64,
+    session,
+    telling,
+    twonodes,
+)
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -18,4 +31,5 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "telling": telling.run,
     "collector": collector.run,
     "twonodes": twonodes.run,
+    "overload": overload.run,
 }
