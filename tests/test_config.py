@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from isochrone.config import MeshConfig, load_config
+from isochrone.config import CallerConfig, MeshConfig, load_callers, load_config
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 
 ROOT = Path(__file__).parent.parent
 
@@ -133,7 +134,7 @@ LIKE = "should look like"
             "mesh: shop",
             "mehs: shop",
             "1: mehs: no such key; known here: "
-            "cache, devices, log, mesh, mesh_tls, models, nodes, redis, router, routes",
+            "cache, callers, devices, log, mesh, mesh_tls, models, nodes, redis, router, routes",
         ),
         ("  url:", "  uri:", "3: redis.uri: no such key; known here: ca_file, password_env, stall_ms, url, username"),
         (
@@ -261,3 +262,42 @@ def test_nothing_but_a_config_error_comes_of_any_text(tmp_path_factory: pytest.T
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError):
         load_config(path)
+
+
+HASH = "sha256:" + "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("callers", "said"),
+    [
+        ({"shop": {}}, "callers: shop has neither tokens nor certificates to be known by"),
+        ({"shop": {"tokens": ["s3cret"]}}, "should match pattern"),
+        ({"a": {"tokens": [HASH]}, "b": {"tokens": [HASH]}}, f"callers: a and b have the same token, {HASH}"),
+        ({"a": {"certificates": ["x"]}, "b": {"certificates": ["x"]}}, "a and b have the same certificate, x"),
+        ({"anonymous": {"tokens": [HASH]}}, "it has no token or certificate"),
+        ({"other": {"tokens": [HASH]}}, "stands for those that nobody knows"),
+        ({"a": {"tokens": [HASH], "rate_per_s": -1}}, "greater than or equal to 0"),
+        ({"a": {"tokens": [HASH], "burst": 5}}, "burst goes with rate_per_s"),
+        ({"a": {"tokens": [HASH], "tiers": ["platinum"]}}, "input should be 'gold', 'standard' or 'batch'"),
+        ({"a": {"tokens": [HASH], "tiers": ["batch"], "default_tier": "gold"}}, "should be one of its tiers: batch"),
+    ],
+)
+def test_callers_that_make_no_sense(mesh: Path, callers: dict[str, Any], said: str) -> None:
+    """In the mesh's file and in one of their own."""
+    assert said in refusal(mesh, MESH + yaml.safe_dump({"callers": callers}))
+    mesh.write_text(yaml.safe_dump({"callers": callers}))
+    with pytest.raises(ConfigError) as caught:
+        load_callers(mesh)
+    assert said in caught.value.message
+
+
+def test_callers_have_defaults_that_keep_gold_for_those_who_are_given_it(mesh: Path) -> None:
+    """Standard and batch, standard where nothing is asked for, and no limits; a burst of what the rate gives in a
+    second, and no smaller than routers can keep to."""
+    mesh.write_text(yaml.safe_dump({"callers": {"shop": {"tokens": [HASH]}}}))
+    shop = load_callers(mesh)["shop"]
+    assert (shop.tiers, shop.usual_tier) == ((Tier.STANDARD, Tier.BATCH), Tier.STANDARD)
+    assert (shop.rate_per_s, shop.concurrency) == (None, None)
+    assert CallerConfig(tiers=(Tier.GOLD,)).usual_tier is Tier.GOLD
+    for rate, burst, tokens in ((0, None, 1), (0.5, None, 1), (200.5, None, 201), (200, 5, 20), (200, 500, 500)):
+        assert CallerConfig(rate_per_s=rate, burst=burst).burst_tokens == tokens

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from operator import attrgetter
-from typing import Generic, Protocol, TypeVar
+from math import inf
+from operator import attrgetter, itemgetter
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from isochrone.keys import Tier
 from isochrone.latency import Latency
 
 
@@ -20,6 +22,8 @@ class Waiting(Protocol):
     def objective_s(self) -> float: ...
     @property
     def deadline_s(self) -> float: ...
+    @property
+    def tier(self) -> Tier: ...
 
 
 _J = TypeVar("_J", bound=Waiting)
@@ -55,37 +59,86 @@ class Closing(Generic[_J]):
     closed_by: ClosedBy = ClosedBy.ALL
 
 
-_due = attrgetter("objective_s")
 _end = attrgetter("deadline_s")
 
 WORTH_RATE = 0.9
 """A batch under this fraction of the best rate at hand (units per second) lets its tightest members go."""
 
 
+QUICK = 0.55
+"""A batch takes this part of what the tightest jobs have, while smaller batches keep up with what comes."""
+CLEAR_S = 0.1
+"""What waits in the lane is to be done within that time, beside what comes."""
+NOTHING_OWED: Mapping[Tier, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked of the device beside the jobs that are here. Without any knowledge: as much as there can be."""
+
+    arriving: float = inf
+    """Units a second, lately."""
+    behind: float = 0.0
+    """Units that wait in the lane for this node."""
+    tight_s: float = 0.0
+    """From claim to objective of the tightest jobs lately."""
+
+
+UNKNOWN = Demand()
+
+
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """Deadline-aware batching for a device that is free now.
+    """Deadline-aware batching for a device that is free now (docs/decisions/011-batches-and-shares.md).
 
-    With room, the most urgent go first and a batch stops growing where one more job would make a member late.
-    Under overload that rule alone collapses: it spends the device on tiny batches for jobs about to miss. So
-    members at the head are passed over while they would hold the batch under `WORTH_RATE` of the best rate at
-    hand; they run later, late, if there is time before their deadline. Nothing is held back on a free device.
+    While all of it can be in time, the most urgent go first. A batch then stops growing where one more job would make
+    a member late, and where it would keep the device from the tight ones that may come in the meantime: it is no
+    larger than needed to keep up. Under overload that rule alone collapses: it spends the device on tiny batches for
+    jobs about to miss. Then lower tiers yield first, except for what they are owed of the device; and where a tier
+    alone is too much, members at the head are passed over while they would hold the batch under `WORTH_RATE` of the
+    best rate at hand. They run later, late, if there is time before their deadline. A free device never waits
+    for company.
     """
 
     limits: Limits
 
-    def close(self, waiting: Sequence[_J], *, now_s: float, latency: Latency) -> Closing[_J]:
-        """Decides over all jobs waiting on one lane's device. Every job is in exactly one of the lists."""
+    def enough_units(self, latency: Latency, demand: Demand) -> int:
+        """The largest batch to make while there is room."""
+        most = self.limits.units
+        rate = demand.arriving + demand.behind / CLEAR_S
+        if rate == inf or rate * latency.per_unit_s >= 1:
+            return most
+        keeping_up = rate * latency.base_s / (1 - rate * latency.per_unit_s)
+        if keeping_up >= most:
+            return most
+        return min(most, max(1, int(keeping_up) + 1, latency.units_within(QUICK * demand.tight_s)))
+
+    def close(
+        self,
+        waiting: Sequence[_J],
+        *,
+        now_s: float,
+        latency: Latency,
+        demand: Demand = UNKNOWN,
+        owed: Mapping[Tier, float] = NOTHING_OWED,
+    ) -> Closing[_J]:
+        """Decides over all jobs waiting on one lane's device. Every job is in exactly one of the lists.
+
+        `owed`: seconds that tiers are short of their shares of the device. For these, better late than never.
+        """
         drop: list[_J] = []
-        on_time: list[_J] = []
+        on_time: list[_Due[_J]] = []
         late: list[_J] = []
         for job in waiting:
+            ends_s = now_s + latency.of(job.units)
             if now_s + latency.at_best(job.units) > job.deadline_s:
                 drop.append(job)
-            elif now_s + latency.of(job.units) > job.objective_s:
-                late.append(job)
+            elif ends_s <= job.objective_s:
+                on_time.append(_Due(job.objective_s, job))
+            elif ends_s <= job.deadline_s and job.tier in owed:
+                on_time.append(_Due(job.deadline_s, job))
             else:
-                on_time.append(job)
+                late.append(job)
         late.sort(key=_end)
         if not on_time:
             if not late:
@@ -95,56 +148,114 @@ class BatchPolicy:
             return Closing(first + others[:joining], drop, others[joining:], ClosedBy.LATE)
 
         on_time.sort(key=_due)
-        start, count = self._choose(on_time, now_s=now_s, latency=latency)
-        run = on_time[start : start + count]
-        left = on_time[:start] + on_time[start + count :]
+        enough = self.enough_units(latency, demand)
+        facts = _Facts(now_s, latency)
+        if self._all_in_time(on_time, enough, facts):
+            count = self._reach(on_time, enough, facts)
+            run, left, why = _jobs(on_time[:count]), _jobs(on_time[count:]), ClosedBy.DEADLINE
+        elif self._all_in_time(on_time, self.limits.units, facts):
+            count = self._reach(on_time, self.limits.units, facts)
+            run, left, why = _jobs(on_time[:count]), _jobs(on_time[count:]), ClosedBy.DEADLINE
+        else:
+            run, left, why = self._under_overload(on_time, owed, facts)
         if late and not left:  # the late ride along where nobody pays for it
-            by_s = min(run[0].objective_s, late[0].deadline_s)
+            by_s = min(*(job.objective_s for job in run if job.objective_s >= now_s), late[0].deadline_s, inf)
             joining = self._joining(run, late, by_s=by_s, now_s=now_s, latency=latency)
             run, late = run + late[:joining], late[joining:]
         keep = left + late
-        if start:
-            return Closing(run, drop, keep, ClosedBy.OVERLOAD)
-        if not keep:
-            return Closing(run, drop, keep, ClosedBy.ALL)
-        units = sum(job.units for job in run)
-        full = len(run) >= self.limits.jobs or units + keep[0].units > self.limits.units
-        return Closing(run, drop, keep, ClosedBy.FULL if full else ClosedBy.DEADLINE)
+        if why is ClosedBy.DEADLINE and not keep:
+            why = ClosedBy.ALL
+        elif why is ClosedBy.DEADLINE:
+            units = sum(job.units for job in run)
+            if len(run) >= self.limits.jobs or units + keep[0].units > self.limits.units:
+                why = ClosedBy.FULL
+        return Closing(run, drop, keep, why)
 
-    def _choose(self, jobs: list[_J], *, now_s: float, latency: Latency) -> tuple[int, int]:
-        """Start and length of the run of jobs (most urgent first) to take together."""
-        best_rate = self._rate(jobs, latency)
-        best = (0, 1)
-        reached = -1.0
-        for start in range(len(jobs)):
-            count, units = self._reach(jobs, start, now_s=now_s, latency=latency)
-            rate = units / max(latency.of(units), 1e-9)
+    def _all_in_time(self, jobs: Sequence[_Due[_J]], most: int, facts: _Facts) -> bool:
+        """Whether all would be, were the most urgent to run now and the others behind them in batches of `most`."""
+        count = self._reach(jobs, most, facts)
+        latency = facts.latency
+        starts_s = facts.now_s + latency.of(sum(due.job.units for due in jobs[:count]))
+        units = 0
+        for place, due in enumerate(jobs[count:]):
+            units += due.job.units
+            batches_before = max(units // (most + 1), place // self.limits.jobs)
+            if starts_s + latency.of(units) + batches_before * latency.base_s > due.due_s:
+                return False
+        return True
+
+    def _under_overload(
+        self, jobs: list[_Due[_J]], owed: Mapping[Tier, float], facts: _Facts
+    ) -> tuple[list[_J], list[_J], ClosedBy]:
+        """What runs and what is left, and why."""
+        led_by = set(Tier)
+        start = -1
+        tiers = {due.job.tier for due in jobs}
+        for lowest in (Tier.STANDARD, Tier.GOLD) if len(tiers) > 1 else ():
+            led_by.discard(_BELOW[lowest])
+            leading = [due for due in jobs if due.job.tier in led_by]
+            if leading and len(leading) < len(jobs) and self._all_in_time(leading, self.limits.units, facts):
+                start = jobs.index(leading[0])
+                break
+        if start < 0:
+            led_by = set()
+            start = self._worthwhile(jobs, facts)
+        able = jobs[start:]
+        if len(tiers) > 1:
+            able = _by_rank(able, led_by, {tier: seconds / facts.a_unit_s for tier, seconds in owed.items()})
+        room = min(self.limits.units, facts.latency.units_within(jobs[start].due_s - facts.now_s))
+        run: list[_J] = []
+        left = _jobs(jobs[:start])
+        units = 0
+        for due in able:
+            fits = not run or (len(run) < self.limits.jobs and units + due.job.units <= room)
+            if fits and facts.now_s + facts.latency.of(units + due.job.units) <= due.due_s:
+                run.append(due.job)
+                units += due.job.units
+            else:
+                left.append(due.job)
+        most_urgent_s = min(job.objective_s for job in run)
+        passed_over = any(job.objective_s < most_urgent_s for job in left)
+        return run, left, ClosedBy.OVERLOAD if passed_over else ClosedBy.DEADLINE
+
+    def _worthwhile(self, jobs: list[_Due[_J]], facts: _Facts) -> int:
+        """The most urgent job whose batch is worth it, going through them once."""
+        latency = facts.latency
+        at_hand = 0
+        for due in jobs[: self.limits.jobs]:
+            if at_hand and at_hand + due.job.units > self.limits.units:
+                break
+            at_hand += due.job.units
+        worth = WORTH_RATE * _rate(at_hand, latency)
+        best, reached = 0, -1.0
+        end = units = 0
+        for start, due in enumerate(jobs):
+            if end <= start:
+                end, units = start + 1, due.job.units
+            room = min(self.limits.units, latency.units_within(due.due_s - facts.now_s))
+            last = min(len(jobs), start + self.limits.jobs)
+            while end < last and units + jobs[end].job.units <= room:
+                units += jobs[end].job.units
+                end += 1
+            rate = _rate(units, latency)
             if rate > reached:
-                best, reached = (start, count), rate
-            if rate >= WORTH_RATE * best_rate:
-                return start, count
+                best, reached = start, rate
+                if rate >= worth:
+                    break
+            units -= due.job.units
         return best
 
-    def _reach(self, jobs: list[_J], start: int, *, now_s: float, latency: Latency) -> tuple[int, int]:
-        """How far a batch that begins at `start` can grow until a cap or its first member's objective."""
-        room = min(self.limits.units, latency.units_within(jobs[start].objective_s - now_s))
-        units = jobs[start].units
+    def _reach(self, jobs: Sequence[_Due[_J]], most: int, facts: _Facts) -> int:
+        """How far a batch of the most urgent can grow, until it is large enough or at its first member's time."""
+        room = min(most, facts.latency.units_within(jobs[0].due_s - facts.now_s))
+        units = jobs[0].job.units
         count = 1
-        for job in jobs[start + 1 : start + self.limits.jobs]:
-            if units + job.units > room:
+        for due in jobs[1 : self.limits.jobs]:
+            if units + due.job.units > room:
                 break
-            units += job.units
+            units += due.job.units
             count += 1
-        return count, units
-
-    def _rate(self, jobs: list[_J], latency: Latency) -> float:
-        """Units per second of the largest batch these jobs could make, deadlines aside."""
-        units = 0
-        for job in jobs[: self.limits.jobs]:
-            if units and units + job.units > self.limits.units:
-                break
-            units += job.units
-        return units / max(latency.of(units), 1e-9)
+        return count
 
     def _joining(self, run: list[_J], more: list[_J], *, by_s: float, now_s: float, latency: Latency) -> int:
         """How many of `more`, from the front, can join `run` within the caps and with the batch done by `by_s`."""
@@ -155,6 +266,54 @@ class BatchPolicy:
             if crowded or now_s + latency.of(units) > by_s:
                 return count
         return len(more)
+
+
+class _Due(NamedTuple, Generic[_J]):
+    """A job, and by when it is to be done."""
+
+    due_s: float
+    job: _J
+
+
+_due = itemgetter(0)
+
+
+class _Facts(NamedTuple):
+    now_s: float
+    latency: Latency
+
+    @property
+    def a_unit_s(self) -> float:
+        """What one unit takes at least."""
+        return max(self.latency.per_unit_s, 1e-9)
+
+
+_BELOW = {Tier.GOLD: Tier.STANDARD, Tier.STANDARD: Tier.BATCH}
+
+
+def _jobs(some: Sequence[_Due[_J]]) -> list[_J]:
+    return [due.job for due in some]
+
+
+def _rate(units: int, latency: Latency) -> float:
+    """Units per second of a batch of that many."""
+    return units / max(latency.of(units), 1e-9)
+
+
+def _by_rank(jobs: Sequence[_Due[_J]], led_by: Collection[Tier], owed: dict[Tier, float]) -> list[_Due[_J]]:
+    """What is owed first, then what must be in time and will be, then higher tiers; the most urgent of each first."""
+    order = list(Tier)
+    ranked: list[list[_Due[_J]]] = [[] for _ in range(len(order) + 2)]
+    for due in jobs:
+        tier = due.job.tier
+        if owed.get(tier, 0.0) > 0:
+            owed[tier] -= due.job.units
+            ranked[0].append(due)
+        elif tier in led_by:
+            ranked[1].append(due)
+        else:
+            ranked[2 + order.index(tier)].append(due)
+    return [due for rank in ranked for due in rank]
 
 
 def jobs_to_claim(*, room_units: int, mean_units: float, most: int) -> int:

@@ -1,10 +1,11 @@
-"""Where the processes of a mesh meet: the lanes that they share, and the registry."""
+"""Where the processes of a mesh meet: the lanes that they share, the registry, and quotas."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from isochrone.lane import NodeLanes, RouterLanes
+from isochrone.quotas import Quotas
 from isochrone.registry import Registry
 
 
@@ -19,3 +20,6 @@ class Broker(Protocol):
 
     def registry(self) -> Registry:
         """The registry; whoever asks for it closes it."""
+
+    def quotas(self) -> Quotas:
+        """The callers' quotas; whoever asks for them closes them."""

@@ -4,6 +4,8 @@
     {mesh}:routers, {mesh}:nodes  sets of boot ids that have announced themselves    INDEX_TTL_MS, from the last beat
     {mesh}:router:<boot>          JSON: name, lanes in use                           RECORD_TTL_MS, from the last beat
     {mesh}:node:<boot>            JSON: name, address, device, lanes it claims from  RECORD_TTL_MS, from the last beat
+    {mesh}:quota:<caller>         a bucket of tokens: its level, as of when        until full, at least BUCKET_TTL_MS
+    {mesh}:slots:<caller>         hash of boot ids: slots held, wanted, until when   SLOTS_TTL_MS, from the last renewal
 
 In the cache, which is another database or server:
 
@@ -22,6 +24,9 @@ HEARTBEAT_S = 1.0
 RECORD_TTL_MS = 3_500
 INDEX_TTL_MS = 60_000
 LANE_TTL_MS = 60_000
+BUCKET_TTL_MS = 60_000
+SLOTS_TTL_MS = 3_500
+"""Of a router that has died, the slots come back after this."""
 
 
 class Tier(StrEnum):
@@ -57,6 +62,12 @@ class Keys:
 
     def record(self, kind: str, boot: int) -> str:
         return f"{{{self.mesh}}}:{kind}:{boot:016x}"
+
+    def bucket(self, caller: str) -> str:
+        return f"{{{self.mesh}}}:quota:{caller}"
+
+    def slots(self, caller: str) -> str:
+        return f"{{{self.mesh}}}:slots:{caller}"
 
     def answer(self, digest: bytes) -> str:
         return f"{self.mesh}:answer:{digest.hex()}"

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from isochrone.keys import Tier
+from isochrone.keys import Queue, Tier
 
 
 class Entry(NamedTuple):
@@ -25,6 +25,22 @@ class Claimed(NamedTuple):
     lane: str
     tier: Tier
     entry: Entry
+
+
+class Want(NamedTuple):
+    """How many jobs of a lane to claim at most, and of which tiers: preferred first."""
+
+    most: int
+    tiers: Mapping[Tier, int] | None = None
+    """None: of any, higher tiers first."""
+
+    @property
+    def by_tier(self) -> Mapping[Tier, int]:
+        return dict.fromkeys(Tier, self.most) if self.tiers is None else self.tiers
+
+
+Wants = Mapping[str, Want]
+"""By lane."""
 
 
 class LaneUnavailable(Exception):
@@ -57,8 +73,11 @@ class RouterLanes(Protocol):
 
 
 class NodeLanes(Protocol):
-    """What a node does with lanes. `wants` says how many jobs of each lane, at most. Every coroutine may raise
-    LaneUnavailable."""
+    """What a node does with lanes. Every coroutine may raise LaneUnavailable."""
+
+    @property
+    def left(self) -> Mapping[Queue, int]:
+        """How many jobs waited in each queue behind those of the last claim."""
 
     @property
     def lost(self) -> asyncio.Future[None]:
@@ -66,14 +85,14 @@ class NodeLanes(Protocol):
 
     def close(self) -> None: ...
 
-    async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
-        """Claims what is wanted, higher tiers first, waiting for the first job however long it takes.
+    async def wait(self, wants: Wants) -> list[Claimed]:
+        """Claims what is wanted, waiting for the first job of any tier of these lanes however long it takes.
         One `wait` at a time; gives nothing when interrupted."""
 
     async def interrupt(self) -> None:
         """Ends the `wait` under way without losing a job that it may just have claimed."""
 
-    async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
+    async def claim(self, wants: Wants) -> list[Claimed]:
         """Claims what is wanted of the jobs that wait now."""
 
     async def put_back(self, claimed: Sequence[Claimed]) -> None:

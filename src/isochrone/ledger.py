@@ -54,6 +54,7 @@ class Ledger:
     decision: budget_pb2.Decision | None = None
     """Where the planner sent it and why, or why not."""
     caller: str = ""
+    """By its configured name; empty where nobody here knows it, or nobody asks."""
     won: int = 0
     """Which attempt was the answer."""
 

@@ -1,15 +1,16 @@
-"""What Redis is to a mesh of several processes, within one: lanes and a registry for tests and for LocalMesh."""
+"""What Redis is to a mesh of several processes, within one: lanes, registry and quotas for tests and for LocalMesh."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from isochrone.deadline import Clock
-from isochrone.keys import RECORD_TTL_MS, Tier
-from isochrone.lane import Claimed, Entry, LaneUnavailable
+from isochrone.keys import RECORD_TTL_MS, Queue, Tier
+from isochrone.lane import Claimed, Entry, LaneUnavailable, Wants
+from isochrone.memory_quotas import MemoryQuotas
 from isochrone.registry import Census, NodeRecord, RegistryUnavailable, RouterRecord, kind_of
 
 _T = TypeVar("_T")
@@ -21,6 +22,7 @@ class MemoryBroker:
     def __init__(self, *, clock: Clock) -> None:
         self.lanes = MemoryLanes(clock)
         self.records = MemoryRegistry(clock)
+        self.kept = MemoryQuotas(clock)
 
     def __repr__(self) -> str:
         return f"<MemoryBroker {self.lanes!r}>"
@@ -34,14 +36,18 @@ class MemoryBroker:
     def registry(self) -> MemoryRegistry:
         return self.records
 
+    def quotas(self) -> MemoryQuotas:
+        return self.kept
+
     def lose(self) -> None:
         """As a Redis that is killed: gone, with all jobs and records, and every connection ends."""
         self.lanes.lose()
         self.records.lose()
+        self.kept.lose()
 
     def restore(self) -> None:
         """It is back, empty."""
-        self.lanes.is_up = self.records.is_up = True
+        self.lanes.is_up = self.records.is_up = self.kept.is_up = True
 
 
 class MemoryLanes:
@@ -84,16 +90,22 @@ class MemoryLanes:
             end.wake()
         return len(queue)
 
-    def pop(self, wants: Mapping[str, int]) -> list[Claimed]:
+    def pop(self, wants: Wants) -> list[Claimed]:
         claimed: list[Claimed] = []
-        left = dict(wants)
-        for tier in Tier:
-            for lane in left:
-                queue = self.queues.get((lane, tier), [])
-                while queue and left[lane] > 0:
-                    claimed.append(Claimed(lane, tier, heapq.heappop(queue)))
-                    left[lane] -= 1
+        left = {lane: want.most for lane, want in wants.items()}
+        orders = {lane: list(want.by_tier) for lane, want in wants.items()}
+        for at in range(len(Tier)):
+            for lane, order in orders.items():
+                if at < len(order):
+                    queue = self.queues.get((lane, order[at]), [])
+                    for _ in range(min(left[lane], wants[lane].by_tier[order[at]], len(queue))):
+                        claimed.append(Claimed(lane, order[at], heapq.heappop(queue)))
+                        left[lane] -= 1
         return claimed
+
+    def counts(self, wants: Wants) -> dict[Queue, int]:
+        """How many wait in each of those lanes and tiers."""
+        return {Queue(lane, tier): len(self.queues.get((lane, tier), [])) for lane in wants for tier in Tier}
 
 
 class _End:
@@ -160,6 +172,7 @@ class MemoryNodeLanes(_End):
         super().__init__(lanes)
         self._woken = asyncio.Event()
         self._interrupted = False
+        self.left: dict[Queue, int] = {}
 
     def close(self) -> None:
         super().close()
@@ -168,7 +181,7 @@ class MemoryNodeLanes(_End):
     def wake(self) -> None:
         self._woken.set()
 
-    async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
+    async def wait(self, wants: Wants) -> list[Claimed]:
         self._interrupted = False
         self._lanes.waiting[self] = None
         try:
@@ -186,9 +199,11 @@ class MemoryNodeLanes(_End):
         self._interrupted = True
         self.wake()
 
-    async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
+    async def claim(self, wants: Wants) -> list[Claimed]:
         self._check()
-        return self._lanes.pop(wants)
+        claimed = self._lanes.pop(wants)
+        self.left.update(self._lanes.counts(wants))
+        return claimed
 
     async def put_back(self, claimed: Sequence[Claimed]) -> None:
         self._check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
 from isochrone import telemetry as t
@@ -14,7 +14,10 @@ def families(nodes: Iterable[tuple[str, link_pb2.NodeState]]) -> Iterator[t.Fami
     backlog: Counter[t.Labels] = Counter()
     lanes: dict[t.Instrument, Counter[t.Labels]] = {
         instrument: Counter()
-        for instrument in (t.NODE_BATCHES, t.NODE_JOBS, t.NODE_UNITS, t.ENGINE_ACTIVE, t.ENGINE_WAITING)
+        for instrument in (t.NODE_BATCHES, t.NODE_JOBS, t.NODE_UNITS, t.NODE_DROPPED, t.ENGINE_ACTIVE, t.ENGINE_WAITING)
+    }
+    seconds: dict[t.Instrument, dict[t.Labels, float]] = {
+        instrument: defaultdict(float) for instrument in (t.NODE_COMPUTE, t.NODE_WASTED)
     }
     used: Counter[t.Labels] = Counter()
     room: Counter[t.Labels] = Counter()
@@ -23,6 +26,9 @@ def families(nodes: Iterable[tuple[str, link_pb2.NodeState]]) -> Iterator[t.Fami
         for lane in state.lanes:
             labels = (name, lane.lane)
             lanes[t.NODE_BATCHES][labels] += lane.batches
+            lanes[t.NODE_DROPPED][labels] += lane.dropped
+            seconds[t.NODE_COMPUTE][labels] += lane.compute_s
+            seconds[t.NODE_WASTED][labels] += lane.wasted_s
             lanes[t.NODE_JOBS][labels] += lane.jobs
             lanes[t.NODE_UNITS][labels] += lane.units
             if lane.HasField("engine"):
@@ -33,4 +39,6 @@ def families(nodes: Iterable[tuple[str, link_pb2.NodeState]]) -> Iterator[t.Fami
     yield t.Family(t.NODE_BACKLOG, list(backlog.items()))
     for instrument, values in lanes.items():
         yield t.Family(instrument, list(values.items()))
+    for instrument, spent in seconds.items():
+        yield t.Family(instrument, list(spent.items()))
     yield t.Family(t.ENGINE_KV, [(labels, used[labels] / tokens) for labels, tokens in room.items() if tokens])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from isochrone.config import RedisConfig
 from isochrone.keys import Keys
 from isochrone.redis_lane import RedisNodeLanes, RedisRouterLanes
+from isochrone.redis_quotas import RedisQuotas
 from isochrone.redis_registry import RedisRegistry
 from isochrone.resp import RedisAddress
 
@@ -32,3 +33,6 @@ class RedisBroker:
 
     def registry(self) -> RedisRegistry:
         return RedisRegistry(self._address, self._keys)
+
+    def quotas(self) -> RedisQuotas:
+        return RedisQuotas(self._address, self._keys)

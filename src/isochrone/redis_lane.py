@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from isochrone.errors import ConfigError
-from isochrone.keys import LANE_TTL_MS, Keys, Tier
-from isochrone.lane import Claimed, Entry, LaneUnavailable
+from isochrone.keys import LANE_TTL_MS, Keys, Queue, Tier
+from isochrone.lane import Claimed, Entry, LaneUnavailable, Wants
 from isochrone.resp import Command, RedisAddress, RedisLost, RedisRefused, RespConnection, refuse_errors
 
 _T = TypeVar("_T")
@@ -95,6 +95,7 @@ class RedisNodeLanes:
         self._keys = keys
         self._waiting_id = waiting_id
         self._blocked = False
+        self.left: dict[Queue, int] = {}
 
     @classmethod
     async def open(cls, address: RedisAddress, keys: Keys) -> RedisNodeLanes:
@@ -119,18 +120,21 @@ class RedisNodeLanes:
         self._waiting.close()
         self._prompt.close()
 
-    async def wait(self, wants: Mapping[str, int]) -> list[Claimed]:
+    async def wait(self, wants: Wants) -> list[Claimed]:
         """One round trip even for a whole batch: while BZPOPMIN blocks, Redis keeps what was sent behind it
         for later, so the ZPOPMINs run the moment it wakes."""
-        popping = self._popping({lane: most - 1 for lane, most in wants.items()})
-        keys = [self._keys.lane(lane, tier) for tier in Tier for lane in wants]
+        popping = self._popping(wants, but=1)
+        keys = [self._keys.lane(*queue) for queue in _preferred(wants, all_tiers=True)]
         self._blocked = True
         try:
-            first, *others = await self._ask(self._waiting, [("BZPOPMIN", *keys, 0), *popping.values()])
+            commands: list[Command] = [("BZPOPMIN", *keys, 0), *popping.values(), *self._counting(wants)]
+            first, *others = await self._ask(self._waiting, commands)
         finally:
             self._blocked = False
         claimed = [] if first is None else [self._claimed(first[0].decode(), first[2], first[1])]
-        return await self._no_more_than(wants, claimed + self._popped(popping, others))
+        claimed += self._popped(popping, others[: len(popping)])
+        self._count(wants, others[len(popping) :])
+        return await self._no_more_than(wants, claimed)
 
     async def interrupt(self) -> None:
         while self._blocked:
@@ -139,9 +143,11 @@ class RedisNodeLanes:
                 return
             await asyncio.sleep(0.001)  # it came before the command that is to block: they go separate ways
 
-    async def claim(self, wants: Mapping[str, int]) -> list[Claimed]:
+    async def claim(self, wants: Wants) -> list[Claimed]:
         popping = self._popping(wants)
-        claimed = self._popped(popping, await self._ask(self._prompt, list(popping.values())))
+        replies = await self._ask(self._prompt, [*popping.values(), *self._counting(wants)])
+        claimed = self._popped(popping, replies[: len(popping)])
+        self._count(wants, replies[len(popping) :])
         return await self._no_more_than(wants, claimed)
 
     async def put_back(self, claimed: Sequence[Claimed]) -> None:
@@ -151,17 +157,18 @@ class RedisNodeLanes:
             commands += [("ZADD", key, due, member), ("PEXPIRE", key, LANE_TTL_MS)]
         await self._ask(self._prompt, [*commands, ("EXEC",)])
 
-    async def _no_more_than(self, wants: Mapping[str, int], claimed: list[Claimed]) -> list[Claimed]:
+    async def _no_more_than(self, wants: Wants, claimed: list[Claimed]) -> list[Claimed]:
         """What is wanted of a claim. A pop knows one tier, so several together may take too many: the last go back."""
         if len({claim.tier for claim in claimed}) < 2:
             return claimed
-        left = Counter(wants)
+        left = Counter({lane: want.most for lane, want in wants.items()})
         surplus = []
         for claim in claimed:
             left[claim.lane] -= 1
             if left[claim.lane] < 0:
                 surplus.append(claim)
         if surplus:
+            self.left |= Counter(self.left) + Counter(Queue(claim.lane, claim.tier) for claim in surplus)
             await self.put_back(surplus)
         return [claim for claim in claimed if claim not in surplus]
 
@@ -171,10 +178,18 @@ class RedisNodeLanes:
         except (RedisLost, RedisRefused) as error:
             raise LaneUnavailable(str(error)) from error
 
-    def _popping(self, wants: Mapping[str, int]) -> dict[str, Command]:
-        """A ZPOPMIN by key, higher tiers first, for each lane of which jobs are wanted."""
-        keys = {self._keys.lane(lane, tier): most for tier in Tier for lane, most in wants.items() if most > 0}
+    def _popping(self, wants: Wants, *, but: int = 0) -> dict[str, Command]:
+        """A ZPOPMIN by key, in order of preference; of each tier `but` one or so less."""
+        found = {queue: wants[queue.lane].by_tier[queue.tier] - but for queue in _preferred(wants)}
+        keys = {self._keys.lane(*queue): most for queue, most in found.items() if most > 0}
         return {key: ("ZPOPMIN", key, most) for key, most in keys.items()}
+
+    def _counting(self, wants: Wants) -> list[Command]:
+        return [("ZCARD", self._keys.lane(lane, tier)) for lane in wants for tier in Tier]
+
+    def _count(self, wants: Wants, replies: Sequence[int]) -> None:
+        queues = (Queue(lane, tier) for lane in wants for tier in Tier)
+        self.left.update(zip(queues, map(int, replies), strict=True))
 
     def _popped(self, popping: Mapping[str, Command], replies: Sequence[list[bytes]]) -> list[Claimed]:
         return [
@@ -197,3 +212,11 @@ async def _connected(address: RedisAddress) -> RespConnection:
 def _pushed(replies: list[Any]) -> int:
     """The reply to a push: how many jobs now wait."""
     return int(refuse_errors(replies[-1])[-1])
+
+
+def _preferred(wants: Wants, *, all_tiers: bool = False) -> list[Queue]:
+    """The queues to claim from: the most preferred of each lane, then the next. With the others behind, if asked."""
+    orders = {lane: list(want.by_tier) for lane, want in wants.items()}
+    if all_tiers:
+        orders = {lane: [*order, *(tier for tier in Tier if tier not in order)] for lane, order in orders.items()}
+    return [Queue(lane, order[at]) for at in range(len(Tier)) for lane, order in orders.items() if at < len(order)]

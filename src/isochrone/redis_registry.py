@@ -13,13 +13,15 @@ from isochrone.keys import INDEX_TTL_MS, RECORD_TTL_MS, Keys
 from isochrone.registry import Census, NodeRecord, RegistryUnavailable, RouterRecord, kind_of
 from isochrone.resp import RedisAddress
 
+ANSWER_S = 1.0
+
 
 class RedisRegistry:
     """Registry for processes that share a Redis. Rare calls, so redis-py does them."""
 
     def __init__(self, address: RedisAddress, keys: Keys) -> None:
         self._keys = keys
-        self._redis = Redis.from_pool(_pool(address))
+        self._redis = Redis.from_pool(pool(address, timeout_s=ANSWER_S))
 
     async def beat(self, record: RouterRecord | NodeRecord) -> Census:
         """One round trip for our record, and a second for everybody's."""
@@ -74,13 +76,14 @@ class RedisRegistry:
         return records
 
 
-def _pool(address: RedisAddress) -> ConnectionPool:
+def pool(address: RedisAddress, *, timeout_s: float) -> ConnectionPool:
+    """Connections for rare calls, each given up after that long."""
     common: dict[str, Any] = {
         "db": address.db,
         "username": address.username,
         "password": address.password,
-        "socket_timeout": 1.0,
-        "socket_connect_timeout": 1.0,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
         "decode_responses": True,
         "max_connections": 2,
     }

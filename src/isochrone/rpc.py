@@ -12,6 +12,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from isochrone.credentials import ANONYMOUS, NONE, Credentials
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.incidents import incident
@@ -47,6 +48,10 @@ class Call(NamedTuple):
     traceparent: str = ""
     """The caller's, as W3C Trace Context has them; so is the next."""
     tracestate: str = ""
+    credentials: Credentials = NONE
+    """What its caller has shown of itself, where somebody looks at that."""
+    caller: str = ANONYMOUS
+    """By its configured name; empty where nobody here knows it."""
     reserve_s: float = 0.0
     """Of its time, what is kept for whoever stands in for its answer."""
 
@@ -60,11 +65,18 @@ Serve = Callable[[Call], Awaitable[Answered]]
 """Answers a call or raises an IsochroneError, with its `budget` where that is known."""
 
 
+Metadata = Iterable[tuple[str, str | bytes]]
+ReadCredentials = Callable[[Metadata, Context], Credentials]
+"""What a caller shows, in an RPC's metadata and by its certificate."""
+
+
 class UnaryEdge:
     """Serves routes that are known by name only: requests and answers pass as bytes."""
 
-    def __init__(self, serve: Serve, *, clock: Clock) -> None:
+    def __init__(self, serve: Serve, *, clock: Clock, credentials: ReadCredentials | None = None) -> None:
+        """`credentials` reads what callers show, where somebody looks at that."""
         self._serve = serve
+        self._credentials = credentials
         self._clock = clock
 
     def handler(self, route: str) -> grpc.RpcMethodHandler[Any, Any]:
@@ -73,7 +85,7 @@ class UnaryEdge:
 
     def _method(self, route: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def method(request: bytes, context: Context) -> bytes:
-            call = call_of(route, request, context, now_s=self._clock())
+            call = call_of(route, request, context, now_s=self._clock(), credentials=self._credentials)
             try:
                 payload, budget = await self._serve(call)
             except IsochroneError as error:
@@ -97,11 +109,14 @@ def handlers(
     return [grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items()]
 
 
-def call_of(route: str, request: bytes, context: Context, *, now_s: float) -> Call:
+def call_of(
+    route: str, request: bytes, context: Context, *, now_s: float, credentials: ReadCredentials | None = None
+) -> Call:
     """A request that has just arrived, with what its metadata say."""
     # gRPC works it out by the wall clock, on the spot: when that is stepped meanwhile, once more is right.
     remaining_s = context.time_remaining() or context.time_remaining()
-    said = {key: value for key, value in context.invocation_metadata() or () if key in _READ and isinstance(value, str)}
+    metadata: Any = context.invocation_metadata() or ()
+    said = {key: value for key, value in metadata if key in _READ and isinstance(value, str)}
     return Call(
         route=route,
         request=request,
@@ -112,6 +127,7 @@ def call_of(route: str, request: bytes, context: Context, *, now_s: float) -> Ca
         tier=said.get(TIER_METADATA, ""),
         traceparent=said.get("traceparent", ""),
         tracestate=said.get("tracestate", ""),
+        credentials=NONE if credentials is None else credentials(metadata, context),
     )
 
 

@@ -10,7 +10,7 @@ import grpc
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.incidents import incident
-from isochrone.rpc import BUDGET_METADATA, Context, call_of, fail
+from isochrone.rpc import BUDGET_METADATA, Context, ReadCredentials, call_of, fail
 from isochrone.starting import Ended, Start, streamed
 from isochrone.tracing import trace_id_of
 
@@ -22,8 +22,10 @@ class StreamEdge:
     reads nothing holds up its own stream, and nothing is piled up here.
     """
 
-    def __init__(self, start: Start, *, clock: Clock) -> None:
+    def __init__(self, start: Start, *, clock: Clock, credentials: ReadCredentials | None = None) -> None:
+        """As UnaryEdge."""
         self._start = start
+        self._credentials = credentials
         self._clock = clock
 
     def handler(self, route: str) -> grpc.RpcMethodHandler[Any, Any]:
@@ -35,7 +37,7 @@ class StreamEdge:
             def ended(what: Ended) -> None:
                 context.set_trailing_metadata(((BUDGET_METADATA, what.budget.SerializeToString()),))
 
-            call = call_of(route, request, context, now_s=self._clock())
+            call = call_of(route, request, context, now_s=self._clock(), credentials=self._credentials)
             try:
                 async for chunk in streamed(self._start, call, ended):
                     yield chunk

@@ -180,6 +180,20 @@ FINISH = Instrument(
     "isochrone.finish_ratio", _H, "1", "Time from claim to reply, as a multiple of what the node promised", _LANE
 )
 
+# Of callers, where any are configured.
+CALLER_REQUESTS = Instrument(
+    *("isochrone.caller.requests", _C, "{request}", "Requests by whose they were and how they ended"),
+    ("caller", "tier", "outcome"),
+)
+CALLER_REFUSALS = Instrument(
+    *("isochrone.caller.refusals", _C, "{request}", "Requests that a caller's credentials, tiers or quota refused"),
+    ("caller", "reason"),
+)
+CALLER_QUOTA = Instrument(
+    *("isochrone.caller.quota_used", _G, "1", "Part of a caller's quota that it uses in this process"),
+    ("caller", "quota"),
+)
+
 # Of a route, from the configuration.
 OBJECTIVE = Instrument("isochrone.objective", _G, "s", "What a route's answers should take at most", _ROUTE)
 TARGET = Instrument("isochrone.target", _G, "1", "The fraction of a route's answers that should", _ROUTE)
@@ -206,6 +220,11 @@ UNTRACED = Instrument(
 NODE_BATCHES = Instrument("isochrone.node.batches", _C, "{batch}", "Batches a node has run", _ON_NODE)
 NODE_JOBS = Instrument("isochrone.node.jobs", _C, "{job}", "Jobs a node has run", _ON_NODE)
 NODE_UNITS = Instrument("isochrone.node.units", _C, "{unit}", "Units (rows, images, tokens) a node has run", _ON_NODE)
+NODE_DROPPED = Instrument(
+    "isochrone.node.dropped", _C, "{job}", "Jobs a node gave up, since they could not be in time", _ON_NODE
+)
+NODE_COMPUTE = Instrument("isochrone.node.compute", _C, "s", "Time a node spent on forward calls", _ON_NODE)
+NODE_WASTED = Instrument("isochrone.node.wasted", _C, "s", "Of that, on jobs that had expired when done", _ON_NODE)
 NODE_BACKLOG = Instrument("isochrone.node.backlog_jobs", _G, "{job}", "Jobs on a node and not yet answered", ("node",))
 ENGINE_ACTIVE = Instrument("isochrone.engine.active", _G, "{job}", "Answers that an engine makes now", _ON_NODE)
 ENGINE_WAITING = Instrument("isochrone.engine.waiting", _G, "{job}", "Answers that wait for an engine", _ON_NODE)

@@ -48,6 +48,18 @@ STATUS: dict[str, Any] = {
             "jobs": 250,
         }
     ],
+    "callers": [
+        {
+            "caller": "backend",
+            "tiers": ["gold", "standard"],
+            "default_tier": "standard",
+            "rate_per_s": 80.04,
+            "quotas": {"rate": {"used": 80.0, "limit": 200}, "concurrency": {"used": 3, "limit": 100}},
+            "shared": True,
+            "refused": {"QUOTA": 4, "TIER_DENIED": 1},
+        },
+        {"caller": "reports", "tiers": ["batch"], "rate_per_s": 0, "quotas": {}, "shared": True, "refused": {}},
+    ],
 }
 
 
@@ -103,7 +115,7 @@ def test_json_is_passed_on_as_it_came(admin: Admin, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out) == STATUS
 
 
-def test_once_prints_routes_lanes_and_nodes(admin: Admin, capsys: pytest.CaptureFixture[str]) -> None:
+def test_once_prints_routes_lanes_nodes_and_callers(admin: Admin, capsys: pytest.CaptureFixture[str]) -> None:
     """Figures with their units; an attainment below its target is not rounded up to it."""
     assert run("status", "--once", "--admin", f"http://{admin.address}/") == 0
     printed = capsys.readouterr().out
@@ -114,6 +126,8 @@ def test_once_prints_routes_lanes_and_nodes(admin: Admin, capsys: pytest.Capture
     )
     assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 2.5 250.0 2 over the links"
     assert rows["recsys-0"] == ("recsys-0 silent cpu 100 250 3 180 µs ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 20 %")
+    assert rows["backend"] == "backend gold, standard 80.0/s 200/s 3 100 shared 4 QUOTA, 1 TIER_DENIED"
+    assert rows["reports"] == "reports batch 0.0/s - - - - -"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from isochrone.errors import (
     InvalidRequest,
     IsochroneError,
     Overloaded,
+    Unauthenticated,
     Unavailable,
     UnknownRoute,
     UnknownVariant,
@@ -81,7 +82,7 @@ async def test_a_refusal_carries_its_budget(serve: Any, connect: Any) -> None:
         (grpc.StatusCode.ABORTED, Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
         (grpc.StatusCode.UNKNOWN, Internal),
-        (grpc.StatusCode.UNAUTHENTICATED, Internal),
+        (grpc.StatusCode.UNAUTHENTICATED, Unauthenticated),
     ],
 )
 async def test_a_bare_code_becomes_the_nearest_error(

@@ -31,6 +31,12 @@ def documented_acl() -> list[str]:
     return str(block).replace("{isochrone}", f"{{{MESH}}}").replace("PASSWORD", "s3cret").split()
 
 
+def acl_for_quotas() -> list[str]:
+    """What the page adds where callers have quotas."""
+    [block] = re.findall(r"```redis\nACL SETUSER isochrone (.*?)```", (DOCS / "redis-acl.md").read_text(), re.DOTALL)
+    return str(block).split()
+
+
 @pytest.mark.parametrize("process", ["node", "router"])
 async def test_wrong_password_is_refused_at_start(
     tmp_path: Path, redis: RedisServer, process: str, monkeypatch: pytest.MonkeyPatch
@@ -84,6 +90,42 @@ async def test_documented_acl_is_enough_and_no_more(mesh: StartMesh, redis: Redi
     used = {name.removeprefix("cmdstat_").partition("|")[0] for name in await redis.say("INFO", "COMMANDSTATS")}
     given = {rule[1:].partition("|")[0] for rule in documented_acl() if rule.startswith("+")}
     assert given - used == set(), "what nobody needs should not be given"
+
+
+QUOTAS = {"anonymous": {"rate_per_s": 1000, "concurrency": 100, "tiers": ["standard"]}}
+
+
+async def test_quotas_need_what_is_documented_for_them(mesh: StartMesh, redis: RedisServer) -> None:
+    """No more, and nothing else is refused."""
+    await redis.say("ACL", "SETUSER", "isochrone", *documented_acl(), *acl_for_quotas())
+    await redis.say("ACL", "LOG", "RESET")
+    await redis.say("CONFIG", "RESETSTAT")
+    running = await mesh(
+        redis=redis, nodes=1, env=PASSWORD, redis_settings={"username": "isochrone"}, instead={"callers": QUOTAS}
+    )
+    async with Load(running.client(), callers=4) as load:
+        await load.answers(100)
+    assert load.failures == []
+    await running.at_rest()
+    await running.stack.stop(5)
+    refused = {bytes(entry[b"object"]) for entry in await redis.say("ACL", "LOG")}
+    assert refused <= {b"client", b"client|setinfo"}
+    used = {name.removeprefix("cmdstat_").partition("|")[0] for name in await redis.say("INFO", "COMMANDSTATS")}
+    assert {rule[1:] for rule in acl_for_quotas()} - used == set()
+
+
+async def test_a_user_that_lacks_what_quotas_need(mesh: StartMesh, redis: RedisServer) -> None:
+    """The router keeps to its share of them, and says what is missing."""
+    await redis.say("ACL", "SETUSER", "isochrone", *documented_acl())
+    running = await mesh(
+        redis=redis, nodes=1, env=PASSWORD, redis_settings={"username": "isochrone"}, instead={"callers": QUOTAS}
+    )
+    async with Load(running.client(), callers=4, pause_s=0.02) as load:
+        await load.answers(50)
+        await running.until(lambda status: not status["callers"][0]["shared"])
+        await load.answers(50)
+    assert load.failures == []
+    assert re.search(r"quotas are out of reach.*evalsha", running.log("router"))
 
 
 async def test_a_user_that_may_do_nothing(mesh: StartMesh, redis: RedisServer) -> None:

@@ -89,10 +89,10 @@ class Tree(NamedTuple):
         return roots[0]
 
     def below(self, span: Span) -> list[Span]:
-        """Its children, by when they began."""
+        """Its children, by when they began; of those that took no time, in the order in which they ended."""
         return sorted(
             (other for other in self.spans if other.parent == span.id),
-            key=lambda other: other.proto.start_time_unix_nano,
+            key=lambda other: (other.proto.start_time_unix_nano, other.proto.end_time_unix_nano),
         )
 
     def named(self, name: str) -> Span:

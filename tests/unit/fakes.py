@@ -11,6 +11,7 @@ from typing import Any
 
 from google.rpc import status_pb2
 
+from isochrone.config.placing import SHARES
 from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable
@@ -24,6 +25,7 @@ from isochrone.node.loop import NodeLoop
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import JobKey, Outcome, Ran, StagedJob
 from isochrone.rpc import Call
+from isochrone.shares import Shares
 from isochrone.status import from_status
 from isochrone.testing.virtual_time import virtual_clock
 from isochrone.tracing import Sampler
@@ -374,11 +376,21 @@ class Looping:
         self.intake = Intake(self.served, clock=clock, busy_until_s=lambda: self.loop.busy_until_s)
         self.intake.link_up(self.link)  # type: ignore[arg-type]
         self.broker = MemoryBroker(clock=clock)
+        shares = Shares(SHARES, clock=clock)
         self.claimer = Claimer(
-            self.served, self.intake, open_lanes=self.broker.node_lanes, orphans_found=self._orphans_found
+            self.served,
+            self.intake,
+            open_lanes=self.broker.node_lanes,
+            orphans_found=self._orphans_found,
+            shares=shares,
         )
         self.loop = NodeLoop(
-            self.served, claimer=self.claimer, device=Device("cpu", clock=clock), filled=self.filled, clock=clock
+            self.served,
+            claimer=self.claimer,
+            device=Device("cpu", clock=clock),
+            filled=self.filled,
+            clock=clock,
+            shares=shares,
         )
         for model in (self.model, self.urgent):
             model.batches.clear()

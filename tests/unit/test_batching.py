@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from isochrone.batching import WORTH_RATE, BatchPolicy, ClosedBy, Closing, Limits, jobs_to_claim
+from isochrone.batching import WORTH_RATE, BatchPolicy, ClosedBy, Closing, Demand, Limits, jobs_to_claim
+from isochrone.keys import Tier
 from isochrone.latency import Latency
 
 NOW_S = 100.0
@@ -22,6 +23,7 @@ class Job:
     units: int
     objective_s: float
     deadline_s: float
+    tier: Tier = Tier.STANDARD
 
     @classmethod
     def due_in(cls, objective_ms: float, deadline_ms: float = 1000.0, *, units: int = 1) -> Job:
@@ -111,7 +113,10 @@ def test_the_hopeless_are_dropped_and_nobody_else(waiting: list[Job], latency: L
 
 @given(waitings, latencies, limits)
 def test_the_batch_is_worth_the_device(waiting: list[Job], latency: Latency, limits: Limits) -> None:
-    """Its rate is within a tenth of the best at hand, or the best that any urgent-first batch could reach."""
+    """Where not all can be in time: its rate is within a tenth of the best at hand, or the best that any urgent-first
+    batch could reach."""
+    if close(waiting, latency, limits).closed_by is not ClosedBy.OVERLOAD:
+        return
     on_time = sorted(
         (job for job in waiting if NOW_S + latency.at_best(job.units) <= job.deadline_s and is_on_time(job, latency)),
         key=lambda job: job.objective_s,
@@ -182,9 +187,82 @@ def test_a_tight_member_keeps_the_batch_small_while_there_is_room() -> None:
 
 def test_under_overload_tight_members_are_passed_over() -> None:
     """Where one about to miss would hold the batch to itself, the many run and it runs later."""
-    tight, many = Job.due_in(2.5), [Job.due_in(50) for _ in range(60)]
+    tight, many = Job.due_in(2.5), [Job.due_in(13) for _ in range(40)]
     closing = close([tight, *many], Latency(0.002, 0.00025))
     assert (closing.run, closing.keep, closing.closed_by) == (many, [tight], ClosedBy.OVERLOAD)
+
+
+def test_with_room_the_tight_one_goes_first() -> None:
+    """By itself, where the others are in time behind it."""
+    tight, many = Job.due_in(2.5), [Job.due_in(50) for _ in range(60)]
+    closing = close([*many, tight], Latency(0.002, 0.00025))
+    assert (closing.run, closing.closed_by) == ([tight], ClosedBy.DEADLINE)
+
+
+def test_batches_are_no_larger_than_it_takes_to_keep_up() -> None:
+    """A long one of jobs that have time would keep the device from a tight one that comes meanwhile."""
+    many = [Job.due_in(500) for _ in range(64)]
+    policy, latency = BatchPolicy(USUAL), Latency(0.002, 0.00025)
+
+    def run(**demand: float) -> int:
+        return len(policy.close(many, now_s=NOW_S, latency=latency, demand=Demand(**demand)).run)
+
+    assert run(arriving=1000, tight_s=0.015) == 25
+    assert run(arriving=3000, tight_s=0.015) == 25
+    assert run(arriving=3400, tight_s=0.015) == 46
+    assert run(arriving=1000, behind=1000, tight_s=0.015) == 64
+    assert run() == 64
+
+
+def tier_job(tier: Tier, objective_ms: float, deadline_ms: float = 1000.0) -> Job:
+    job = Job.due_in(objective_ms, deadline_ms)
+    job.tier = tier
+    return job
+
+
+def test_lower_tiers_yield_first() -> None:
+    """Where all together are too much and gold alone is not, gold is in time, and others have the room left."""
+    gold = [tier_job(Tier.GOLD, 30) for _ in range(20)]
+    others = [tier_job(Tier.BATCH, 10) for _ in range(60)]
+    closing = close([*others, *gold], Latency(0.002, 0.00025))
+    assert closing.run == gold
+    assert closing.closed_by is ClosedBy.OVERLOAD
+
+
+def test_what_a_tier_is_owed_it_gets() -> None:
+    """Though gold would fill the batch; a late one that is owed counts as in time until its deadline."""
+    gold = [tier_job(Tier.GOLD, 19) for _ in range(90)]
+    batch = [tier_job(Tier.BATCH, -5, 500) for _ in range(10)]
+    policy, latency = BatchPolicy(USUAL), Latency(0.002, 0.00025)
+    closing = policy.close([*gold, *batch], now_s=NOW_S, latency=latency, owed={Tier.BATCH: 0.001})
+    assert [job.tier for job in closing.run].count(Tier.BATCH) == 4
+    assert Tier.BATCH not in {job.tier for job in policy.close([*gold, *batch], now_s=NOW_S, latency=latency).run}
+
+
+@given(
+    waitings,
+    latencies,
+    limits,
+    st.lists(st.sampled_from(Tier), min_size=24, max_size=24),
+    st.sets(st.sampled_from(Tier)),
+)
+def test_tiers_and_what_they_are_owed_break_no_rule(
+    waiting: list[Job], latency: Latency, limits: Limits, tiers: list[Tier], owed: set[Tier]
+) -> None:
+    """No job is lost or doubled, caps hold, nothing hopeless runs, and company makes nobody late."""
+    for job, tier in zip(waiting, tiers, strict=False):
+        job.tier = tier
+    policy = BatchPolicy(limits)
+    closing = policy.close(waiting, now_s=NOW_S, latency=latency, owed=dict.fromkeys(owed, 0.01))
+    decided = [*closing.run, *closing.drop, *closing.keep]
+    assert len(decided) == len(waiting)
+    assert {id(job) for job in decided} == {id(job) for job in waiting}
+    assert closing.run or len(closing.drop) == len(waiting)
+    assert len(closing.run) <= limits.jobs
+    assert units_of(closing.run) <= limits.units or len(closing.run) == 1
+    ends_s = NOW_S + latency.of(units_of(closing.run))
+    assert all(ends_s <= job.objective_s + ROUNDING_S for job in closing.run if is_on_time(job, latency))
+    assert len(closing.run) <= 1 or all(ends_s <= job.deadline_s + ROUNDING_S for job in closing.run)
 
 
 def test_late_jobs_ride_along_where_nobody_pays() -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from fakes import LANE, FakeRouterLink, Toy, a_job, claimed
+from isochrone.config.placing import SHARES
 from isochrone.errors import ConfigError
 from isochrone.keys import Tier
-from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes
+from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes, Wants
 from isochrone.memory_broker import MemoryBroker
 from isochrone.node.claimer import AT_ONCE_S, CLOSE_S, Claimer
 from isochrone.node.intake import Intake
 from isochrone.node.served import BatchServed
+from isochrone.shares import Shares
 from isochrone.testing.virtual_time import virtual_time
 from isochrone.v1 import link_pb2
 
@@ -38,7 +40,11 @@ class Claiming:
         self.asked: list[Sequence[Claimed]] = []
         self.refusal: Exception | None = None
         self.claimer = Claimer(
-            {LANE: self.served}, self.intake, open_lanes=self.open_lanes, orphans_found=self.orphans_found
+            {LANE: self.served},
+            self.intake,
+            open_lanes=self.open_lanes,
+            orphans_found=self.orphans_found,
+            shares=Shares(SHARES, clock=clock),
         )
 
     async def open_lanes(self) -> NodeLanes:
@@ -297,7 +303,7 @@ async def test_another_batch_can_be_had_at_once() -> None:
         assert at.staged == [1]
         claim = at.claimer._lanes.claim  # type: ignore[union-attr]
 
-        async def slow_claim(wants: Mapping[str, int]) -> list[Claimed]:
+        async def slow_claim(wants: Wants) -> list[Claimed]:
             await asyncio.sleep(1)
             return await claim(wants)
 
@@ -322,7 +328,7 @@ async def test_a_connection_that_refuses_its_claims_is_given_up() -> None:
         first = at.claimer._lanes
         assert first is not None
 
-        async def refused(wants: Mapping[str, int]) -> list[Claimed]:
+        async def refused(wants: Wants) -> list[Claimed]:
             raise LaneUnavailable("NOPERM")
 
         first.claim = refused  # type: ignore[method-assign]
@@ -388,7 +394,13 @@ async def test_closing_stages_what_was_just_claimed() -> None:
 async def test_without_lanes_there_is_nothing_to_claim() -> None:
     """A mesh without Redis: its loop ends at once, and telling it to wait is no error."""
     at = Claiming()
-    claimer = Claimer({LANE: at.served}, at.intake, open_lanes=None, orphans_found=at.orphans_found)
+    claimer = Claimer(
+        {LANE: at.served},
+        at.intake,
+        open_lanes=None,
+        orphans_found=at.orphans_found,
+        shares=Shares(SHARES, clock=lambda: 0.0),
+    )
     await claimer.start()
     await claimer.run()
     claimer.wait_for_work()

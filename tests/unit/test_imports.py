@@ -14,10 +14,11 @@ TREES = (ROOT / "src", *sorted((ROOT / "services").iterdir()))
 # Bottom first. A module may import from its own layer and from those below; a package stands for all in it.
 LAYERS = (
     "errors deadline wall keys ports sockets incidents building methods issuing",
-    "config latency model batching lane answers registry broker status ledger blame tracing spans process child "
-    "certificates",
+    "shares arrivals",
+    "credentials config latency model batching lane answers registry quotas broker status ledger blame tracing spans "
+    "process child certificates",
     "telemetry metrics node_metrics",
-    "resp redis_lane redis_answers redis_registry redis_broker memory_broker embedded stack",
+    "resp redis_lane redis_answers redis_registry redis_quotas redis_broker memory_quotas memory_broker embedded stack",
     "rpc link starting stream_edge otlp export surroundings server_tls",
     "node",
     "client healthcheck",
@@ -40,7 +41,7 @@ BUILDS = ("isochrone.building", "isochrone_recsys.build", "isochrone_vision.buil
 TEXT_MODELS = ("folder", "kv_cache", "llama", "runner", "sampler", "step_loop", "torch_engine")
 MAY_IMPORT = {
     "cryptography": ("isochrone.certificates", "isochrone.issuing"),
-    "redis": ("isochrone.resp", "isochrone.redis_registry"),
+    "redis": ("isochrone.resp", "isochrone.redis_registry", "isochrone.redis_quotas"),
     "hiredis": ("isochrone.resp",),
     "grpc": (*EDGES, *CLIENTS, "isochrone.healthcheck"),
     "grpc_health": ("isochrone.rpc", "isochrone.healthcheck"),

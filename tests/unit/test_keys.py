@@ -24,10 +24,11 @@ def test_meshes_share_nothing(one: str, other: str, lane: str) -> None:
     def keys(mesh: str) -> set[str]:
         names = Keys(mesh)
         return {names.lane(lane, tier) for tier in Tier} | {
-            *(names.index("node"), names.index("router"), names.record("node", 1), names.record("router", 1))
+            *(names.index("node"), names.index("router"), names.record("node", 1), names.record("router", 1)),
+            *(names.bucket("shop"), names.slots("shop")),
         }
 
-    assert len(keys(one)) == len(Tier) + 4
+    assert len(keys(one)) == len(Tier) + 6
     assert all(key.startswith(f"{{{one}}}:") for key in keys(one))
     assert one == other or not keys(one) & keys(other)
 

@@ -12,8 +12,8 @@ from redis import Redis
 from isochrone.broker import Broker
 from isochrone.config import RedisConfig
 from isochrone.errors import ConfigError
-from isochrone.keys import LANE_TTL_MS, Keys, Tier
-from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes, RouterLanes
+from isochrone.keys import LANE_TTL_MS, Keys, Queue, Tier
+from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes, RouterLanes, Want
 from isochrone.memory_broker import MemoryBroker
 from isochrone.redis_broker import RedisBroker
 from isochrone.redis_lane import RedisNodeLanes, RedisRouterLanes
@@ -47,7 +47,7 @@ def dues(claimed: Sequence[Claimed]) -> list[float]:
     return [claim.entry.due for claim in claimed]
 
 
-async def waiting(node: NodeLanes, wants: dict[str, int]) -> asyncio.Task[list[Claimed]]:
+async def waiting(node: NodeLanes, wants: dict[str, Want]) -> asyncio.Task[list[Claimed]]:
     """A wait that has begun, and has found nothing yet."""
     task = asyncio.create_task(node.wait(wants))
     await asyncio.sleep(0.02)
@@ -69,26 +69,38 @@ async def test_the_most_urgent_are_claimed_first(router: RouterLanes, node: Node
     """In the order they are due, whatever the order they came in."""
     await router.push(LANE, Tier.STANDARD, entries(30.5, 10.25, 20))
     await router.push(LANE, Tier.STANDARD, entries(5))
-    assert dues(await node.claim({LANE: 3})) == [5, 10.25, 20]
-    assert dues(await node.claim({LANE: 3})) == [30.5]
-    assert await node.claim({LANE: 3}) == []
+    assert dues(await node.claim({LANE: Want(3)})) == [5, 10.25, 20]
+    assert dues(await node.claim({LANE: Want(3)})) == [30.5]
+    assert await node.claim({LANE: Want(3)}) == []
 
 
 async def test_a_claim_gives_what_was_pushed(router: RouterLanes, node: NodeLanes) -> None:
     """Lane, tier, the exact score and the exact bytes, whatever they are."""
     entry = Entry(1234567.123456, bytes(range(256)) + b"\r\n$5\r\n")
     await router.push(LANE, Tier.GOLD, [entry])
-    assert await node.claim({LANE: 1}) == [Claimed(LANE, Tier.GOLD, entry)]
+    assert await node.claim({LANE: Want(1)}) == [Claimed(LANE, Tier.GOLD, entry)]
 
 
 async def test_higher_tiers_come_first(router: RouterLanes, node: NodeLanes) -> None:
     """Gold before standard before batch, however urgent those are, waited for or claimed."""
     for tier, due in ((Tier.BATCH, 1), (Tier.STANDARD, 2), (Tier.GOLD, 3)):
         await router.push(LANE, tier, entries(due, due + 10))
-    assert dues(await node.claim({LANE: 1})) == [3]
-    assert dues(await node.wait({LANE: 2})) == [13, 2]
+    assert dues(await node.claim({LANE: Want(1)})) == [3]
+    assert dues(await node.wait({LANE: Want(2)})) == [13, 2]
     await router.push(LANE, Tier.GOLD, entries(99))
-    assert dues(await node.claim({LANE: 9}))[0] == 99
+    assert dues(await node.claim({LANE: Want(9)}))[0] == 99
+
+
+async def test_a_claim_takes_of_each_tier_what_is_wanted(router: RouterLanes, node: NodeLanes) -> None:
+    """The preferred first, though it is the lowest; and tells how many were left."""
+    for tier in Tier:
+        await router.push(LANE, tier, entries(*(f * 1.0 for f in range(5))))
+    claimed = await node.claim({LANE: Want(4, {Tier.BATCH: 1, Tier.GOLD: 3})})
+    assert [claim.tier for claim in claimed] == [Tier.BATCH, *[Tier.GOLD] * 3]
+    assert node.left == {Queue(LANE, Tier.GOLD): 2, Queue(LANE, Tier.STANDARD): 5, Queue(LANE, Tier.BATCH): 4}
+    claimed = await node.wait({LANE: Want(3, {Tier.STANDARD: 3, Tier.GOLD: 3, Tier.BATCH: 3})})
+    assert [claim.tier for claim in claimed] == [Tier.STANDARD] * 3
+    assert node.left == {Queue(LANE, Tier.GOLD): 2, Queue(LANE, Tier.STANDARD): 2, Queue(LANE, Tier.BATCH): 4}
 
 
 async def test_a_wait_takes_what_is_there_at_once(router: RouterLanes, node: NodeLanes) -> None:
@@ -96,14 +108,14 @@ async def test_a_wait_takes_what_is_there_at_once(router: RouterLanes, node: Nod
     await router.push(LANE, Tier.STANDARD, entries(1, 2, 3, 4))
     await router.push(LANE, Tier.GOLD, entries(9))
     async with asyncio.timeout(SOON_S):
-        assert dues(await node.wait({LANE: 3})) == [9, 1, 2]
-        assert dues(await node.wait({LANE: 3})) == [3, 4]
+        assert dues(await node.wait({LANE: Want(3)})) == [9, 1, 2]
+        assert dues(await node.wait({LANE: Want(3)})) == [3, 4]
 
 
 async def test_a_wait_wakes_for_the_first_job(router: RouterLanes, node: NodeLanes) -> None:
     """Of any of its lanes and tiers."""
     for lane, tier in ((LANE, Tier.STANDARD), (OTHER, Tier.BATCH), (LANE, Tier.GOLD)):
-        task = await waiting(node, {LANE: 2, OTHER: 2})
+        task = await waiting(node, {LANE: Want(2), OTHER: Want(2)})
         await router.push(lane, tier, entries(7))
         async with asyncio.timeout(SOON_S):
             assert await task == [Claimed(lane, tier, *entries(7))]
@@ -115,7 +127,7 @@ async def test_each_job_is_claimed_once(broker: Broker, router: RouterLanes) -> 
     got: list[Claimed] = []
 
     async def claim_all(node: NodeLanes) -> None:
-        while claimed := await node.wait({LANE: 4}):
+        while claimed := await node.wait({LANE: Want(4)}):
             got.extend(claimed)
 
     tasks = [asyncio.create_task(claim_all(node)) for node in nodes]
@@ -137,25 +149,25 @@ async def test_nobody_takes_more_than_is_wanted_of_each_lane(router: RouterLanes
     """A lane that is not wanted is left alone."""
     await router.push(LANE, Tier.STANDARD, entries(1, 2, 3))
     await router.push(OTHER, Tier.STANDARD, entries(4, 5, 6))
-    claimed = await node.claim({LANE: 1, OTHER: 2})
+    claimed = await node.claim({LANE: Want(1), OTHER: Want(2)})
     assert sorted(dues(claimed)) == [1, 4, 5]
-    assert dues(await node.claim({OTHER: 9})) == [6]
+    assert dues(await node.claim({OTHER: Want(9)})) == [6]
 
 
 async def test_an_interrupted_wait_gives_nothing(router: RouterLanes, node: NodeLanes) -> None:
     """And the next one works as ever."""
-    task = await waiting(node, {LANE: 1})
+    task = await waiting(node, {LANE: Want(1)})
     await node.interrupt()
     async with asyncio.timeout(SOON_S):
         assert await task == []
         await router.push(LANE, Tier.STANDARD, entries(1))
-        assert dues(await node.wait({LANE: 1})) == [1]
+        assert dues(await node.wait({LANE: Want(1)})) == [1]
 
 
 async def test_an_interrupt_with_no_wait_under_way_changes_nothing(router: RouterLanes, node: NodeLanes) -> None:
     """The next wait is not ended by it."""
     await node.interrupt()
-    task = await waiting(node, {LANE: 1})
+    task = await waiting(node, {LANE: Want(1)})
     await router.push(LANE, Tier.STANDARD, entries(1))
     async with asyncio.timeout(SOON_S):
         assert dues(await task) == [1]
@@ -164,7 +176,7 @@ async def test_an_interrupt_with_no_wait_under_way_changes_nothing(router: Route
 async def test_an_interrupt_ends_a_wait_that_has_hardly_begun(node: NodeLanes) -> None:
     """It must not overtake the wait on its way: a node whose lanes have changed would stay on the old ones."""
     for _ in range(50):
-        task = asyncio.create_task(node.wait({LANE: 1}))
+        task = asyncio.create_task(node.wait({LANE: Want(1)}))
         await asyncio.sleep(0)
         await node.interrupt()
         async with asyncio.timeout(1.0):
@@ -174,7 +186,7 @@ async def test_an_interrupt_ends_a_wait_that_has_hardly_begun(node: NodeLanes) -
 async def test_one_nodes_interrupt_leaves_the_others_waiting(broker: Broker, router: RouterLanes) -> None:
     """Each node ends its own wait."""
     one, other = await broker.node_lanes(), await broker.node_lanes()
-    tasks = [await waiting(node, {LANE: 1}) for node in (one, other)]
+    tasks = [await waiting(node, {LANE: Want(1)}) for node in (one, other)]
     await one.interrupt()
     async with asyncio.timeout(SOON_S):
         assert await tasks[0] == []
@@ -190,14 +202,14 @@ async def test_an_interrupt_never_loses_a_job(router: RouterLanes, node: NodeLan
     """However closely it races with a push, the job is in the wait's answer or still in the lane."""
     found: list[float] = []
     for due in range(100):
-        task = asyncio.create_task(node.wait({LANE: 3}))
+        task = asyncio.create_task(node.wait({LANE: Want(3)}))
         await asyncio.sleep(0.0005 * (due % 3))
         pushed = router.push(LANE, Tier.STANDARD, entries(due))
         interrupted = asyncio.create_task(node.interrupt())
         async with asyncio.timeout(SOON_S):
             found += dues(await task)
             await asyncio.gather(pushed, interrupted)
-    found += dues(await node.claim({LANE: 200}))
+    found += dues(await node.claim({LANE: Want(200)}))
     assert sorted(found) == list(range(100))
 
 
@@ -205,17 +217,17 @@ async def test_jobs_go_back_with_the_score_they_had(router: RouterLanes, node: N
     """Into the tier and lane they came from, as urgent as before."""
     await router.push(LANE, Tier.STANDARD, entries(1, 2, 3))
     await router.push(OTHER, Tier.GOLD, entries(4))
-    await node.put_back(await node.claim({LANE: 2, OTHER: 1}))
-    assert await node.claim({OTHER: 1}) == [Claimed(OTHER, Tier.GOLD, *entries(4))]
-    assert dues(await node.claim({LANE: 9})) == [1, 2, 3]
+    await node.put_back(await node.claim({LANE: Want(2), OTHER: Want(1)}))
+    assert await node.claim({OTHER: Want(1)}) == [Claimed(OTHER, Tier.GOLD, *entries(4))]
+    assert dues(await node.claim({LANE: Want(9)})) == [1, 2, 3]
 
 
 async def test_a_job_put_back_wakes_who_waits(broker: Broker, router: RouterLanes, node: NodeLanes) -> None:
     """Another node, perhaps, that has the link which the first one lacks."""
     await router.push(LANE, Tier.STANDARD, entries(1))
-    claimed = await node.claim({LANE: 1})
+    claimed = await node.claim({LANE: Want(1)})
     other = await broker.node_lanes()
-    task = await waiting(other, {LANE: 1})
+    task = await waiting(other, {LANE: Want(1)})
     await node.put_back(claimed)
     async with asyncio.timeout(SOON_S):
         assert await task == claimed
@@ -226,18 +238,18 @@ async def test_jobs_can_be_taken_out_again(router: RouterLanes, node: NodeLanes)
     """Those still there, and their number is told."""
     pushed = entries(1, 2, 3)
     await router.push(LANE, Tier.STANDARD, pushed)
-    await node.claim({LANE: 1})
+    await node.claim({LANE: Want(1)})
     assert await router.remove(LANE, Tier.STANDARD, [pushed[0].member, pushed[2].member]) == 1
     assert await router.remove(LANE, Tier.STANDARD, [pushed[2].member]) == 0
     assert await router.remove(OTHER, Tier.STANDARD, [pushed[1].member]) == 0
-    assert dues(await node.claim({LANE: 9})) == [2]
+    assert dues(await node.claim({LANE: Want(9)})) == [2]
 
 
 async def test_it_tells_which_jobs_still_wait(router: RouterLanes, node: NodeLanes) -> None:
     """One answer for each that was asked for, in that order."""
     pushed = entries(1, 2, 3)
     await router.push(LANE, Tier.STANDARD, pushed)
-    await node.claim({LANE: 1})
+    await node.claim({LANE: Want(1)})
     members = [pushed[2].member, pushed[0].member, b"never pushed", pushed[1].member]
     assert await router.present(LANE, Tier.STANDARD, members) == [True, False, False, True]
     assert await router.present(LANE, Tier.GOLD, members) == [False] * 4
@@ -247,7 +259,7 @@ async def test_the_same_job_pushed_twice_waits_once(router: RouterLanes, node: N
     """With its new score."""
     await router.push(LANE, Tier.STANDARD, [Entry(5, b"job"), Entry(4, b"other")])
     assert await router.push(LANE, Tier.STANDARD, [Entry(3, b"job")]) == 2
-    assert [claim.entry for claim in await node.claim({LANE: 9})] == [Entry(3, b"job"), Entry(4, b"other")]
+    assert [claim.entry for claim in await node.claim({LANE: Want(9)})] == [Entry(3, b"job"), Entry(4, b"other")]
 
 
 async def test_the_lanes_clock_goes_forward(router: RouterLanes) -> None:
@@ -281,15 +293,15 @@ async def test_a_routers_lost_connection_is_told(
 
 async def test_a_nodes_lost_connection_ends_its_wait(node: NodeLanes) -> None:
     """And is told by every later operation."""
-    task = await waiting(node, {LANE: 1})
+    task = await waiting(node, {LANE: Want(1)})
     node.close()
     async with asyncio.timeout(SOON_S):
         with pytest.raises(LaneUnavailable):
             await task
         await node.lost
         for work in (
-            node.wait({LANE: 1}),
-            node.claim({LANE: 1}),
+            node.wait({LANE: Want(1)}),
+            node.claim({LANE: Want(1)}),
             node.put_back([Claimed(LANE, Tier.GOLD, *entries(1))]),
         ):
             with pytest.raises(LaneUnavailable):
@@ -321,7 +333,7 @@ async def test_every_key_has_a_time_to_live(redis: Redis, redis_address: RedisAd
     router, node = await broker.router_lanes(), await broker.node_lanes()
     for tier in Tier:
         await router.push(LANE, tier, entries(1, 2))
-    claimed = await node.claim({LANE: 1})
+    claimed = await node.claim({LANE: Want(1)})
     redis.pexpire(Keys("unit").lane(LANE, Tier.GOLD), 1000)
     await node.put_back(claimed)
     keys = redis.keys("*")

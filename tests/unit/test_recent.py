@@ -241,6 +241,7 @@ async def test_a_miss_is_told_in_full() -> None:
         "reason": "",
         "verdict": "missed",
         "tier": "standard",
+        "caller": "anonymous",
         "router": "router-0",
         "objective_ms": 0.001,
         "deadline_ms": 5000.0,

@@ -42,8 +42,8 @@ async def test_a_flight_says_where_it_is() -> None:
 
 def test_numbers_come_with_their_units() -> None:
     """Times in what they are usually counted in."""
-    model = LatencyModel(Latency(0.002, 0.00025, 0.0001))
-    assert repr(model) == "<LatencyModel 2000 µs + 250.00 µs a unit, ± 0 %>"
+    model = LatencyModel(Latency(0.002, 0.00025, 0.05))
+    assert repr(model) == "<LatencyModel 2000 µs + 250.00 µs a unit, ± 5 %>"
     clock = ClockOffset()
     clock.observe(sent_s=1.0, received_s=1.0005, theirs_s=101.00025)
     assert repr(clock) == "<ClockOffset +100.000000 s ± 250 µs>"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from isochrone.certificates import check_own
-from isochrone.config import load_config
+from isochrone.config import MeshConfig, load_config
 from isochrone.link.stream import dial
 from isochrone.link.tls import LinkTls
 from isochrone.process import Ready, run_process, run_until_signalled
@@ -30,6 +33,7 @@ def main() -> None:
         check_own(config, arguments.config, ("router", "tls"), config.router.tls)
         if config.router.processes > 1 and arguments.process is None:
             crew = Crew(config, arguments.config, nodes=arguments.node_address)
+            _on_hangup(config, crew.read_callers_again)
             await crew.start()
             ready({"listen": crew.address, "admin": crew.admin_address})
             await run_until_signalled(crew, config.router.drain_s)
@@ -46,11 +50,18 @@ def main() -> None:
             export=export_of(config, service="isochrone-router", name=name),
             answers=answers_of(config),
         )
+        _on_hangup(config, router.read_callers_again)
         await router.start()
         ready({"listen": router.address, "admin": router.admin_address})
         await run_until_signalled(router, config.router.drain_s)
 
     run_process(serve, log_format=lambda: load_config(arguments.config).log, ready_fd=arguments.ready_fd)
+
+
+def _on_hangup(config: MeshConfig, read_again: Callable[[], None]) -> None:
+    """Without a file to read again, SIGHUP is what it always was: the end."""
+    if config.router.callers_file is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,10 @@ class Crew:
             await self.close()
             raise ConfigError(str(error)) from error
         self._watchers = [asyncio.create_task(self._watch(member)) for member in self.members]
+
+    def read_callers_again(self) -> None:
+        for member in self.members:
+            member.send(signal.SIGHUP)
 
     async def wait(self) -> None:
         """Never ends by itself: members that fall are replaced."""

@@ -103,13 +103,15 @@ class FanOut:
             tier=self._call.tier,
             traceparent=self._call.traceparent,
             tracestate=self._call.tracestate,
+            credentials=self._call.credentials,
+            caller=self._call.caller,
         )
         self._under_way[leg.name] = None
         try:
             chunks = partial(self._chunk, leg) if streams(leg.route) else None
             leave = self._start(call, partial(self._ended, leg), chunks, tell=partial(self._told, leg))
         except IsochroneError as error:
-            self._missed(leg, error, None)
+            self._missed(leg, error, error.budget)
             return
         if leg.name in self._under_way:
             self._under_way[leg.name] = leave

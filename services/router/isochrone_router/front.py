@@ -14,6 +14,7 @@ from isochrone.status import code_of
 from isochrone.tracing import Place, Sampler
 from isochrone.v1 import budget_pb2, router_pb2
 from isochrone_router.fanout import FanOut, Gathered
+from isochrone_router.gatekeeper import Identify
 from isochrone_router.legs import read
 from isochrone_router.past import Past, StartTold, Tell
 
@@ -25,8 +26,12 @@ FAN_OUT_STREAM = f"{SERVICE}/FanOutStream"
 class Front:
     """A Start for every method."""
 
-    def __init__(self, routes: StartTold, *, sampler: Sampler, tell: Tell, clock: Clock) -> None:
+    def __init__(
+        self, routes: StartTold, *, sampler: Sampler, tell: Tell, clock: Clock, identify: Identify | None = None
+    ) -> None:
+        """`identify` says whose a fan-out is; its legs are looked at one by one where they start."""
         self._routes = routes
+        self._identify = identify
         self._sampler = sampler
         self._tell = tell
         self._clock = clock
@@ -45,6 +50,13 @@ class Front:
 
     def _fan_out(self, call: Call, done: Done, chunks: Chunks | None) -> Leave:
         place = self._sampler.place(call.traceparent, call.tracestate)
+        if self._identify is not None:
+            call, refusal = self._identify(call)
+            if refusal is not None:
+                refusal.budget = self._budget(call, place, Gathered((), refusal))
+                code = code_pb2.Code.Name(code_of(refusal))
+                self._tell(Past(call.route, code, refusal.reason, call.received_s, refusal.budget, place))
+                raise refusal
 
         def tell(result: router_pb2.LegResult, taken: Taken) -> None:
             if chunks is not None:
@@ -114,5 +126,6 @@ class Front:
             missed=missed,
             blame=max(late, key=lambda leg: leg.total_us).blame if missed and late else budget_pb2.STAGE_UNSPECIFIED,
             tier=call.tier or "standard",
+            caller=call.caller,
             trace_id=place.span.trace_id.to_bytes(16),
         )

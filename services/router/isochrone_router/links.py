@@ -62,6 +62,11 @@ class Links:
         lanes = ", ".join(lane for lane, view in self.views.items() if view.is_open)
         return f"<Links {list(self.links.values())}, open lanes: {lanes or 'none'}>"
 
+    @property
+    def routers(self) -> int:
+        """How many there were by the last census, ourselves among them."""
+        return max(1, len(self._census.routers))
+
     async def start(self) -> None:
         """Dials the nodes known by address or from the registry."""
         for address in self._static:

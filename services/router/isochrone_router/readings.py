@@ -44,6 +44,8 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     yield t.Family(t.FIRST_CHUNK, [((route,), one.first_chunks) for route, one in streaming])
     yield t.Family(t.CHUNK_INTERVAL, [((route,), one.chunk_intervals) for route, one in streaming])
     yield t.Family(t.FINISH, [((lane,), histogram) for lane, histogram in _finishes(stats.values()).items()])
+    if status.callers is not None:
+        yield from status.callers.readings()
     yield t.Family(t.OBJECTIVE, [((route,), sla.objective_ms / 1e3) for route, sla in status.routes.items()])
     yield t.Family(t.TARGET, [((route,), sla.target) for route, sla in status.routes.items()])
     yield t.alone(t.INFLIGHT, len(status.flights))

@@ -34,6 +34,7 @@ class Records:
             "verdict": past.verdict,
             "at": _time_of_day(int(past.received_s * 1e9) + offset_ns),
             "tier": report.tier,
+            "caller": report.caller,
             "router": self.router,
             "objective_ms": report.objective_us / 1e3,
             "deadline_ms": report.deadline_us / 1e3,

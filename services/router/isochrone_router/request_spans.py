@@ -180,6 +180,7 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "isochrone.objective_ms": report.objective_us / 1e3,
         "isochrone.deadline_ms": report.deadline_us / 1e3,
         "isochrone.tier": report.tier,
+        "isochrone.caller": report.caller,
         "isochrone.blame": stage_name(report.blame) if report.blame else None,
         "isochrone.lane": report.lane or None,
         "isochrone.variant": variant or None,

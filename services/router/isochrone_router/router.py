@@ -30,6 +30,7 @@ from isochrone_router import readings
 from isochrone_router.admin import Admin
 from isochrone_router.answer_cache import AnswerCache
 from isochrone_router.attempts import AttemptBudget
+from isochrone_router.callers import Callers
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.console.server import Console
 from isochrone_router.console.siblings import siblings_of
@@ -137,6 +138,15 @@ class Router:
         listeners: list[Tell] = [self.recent, self.tally]
         if self.traces is not None:
             listeners.append(self.traces)
+        self.callers = Callers.of(
+            config,
+            quotas=broker.quotas if broker else None,
+            boot=self.boot,
+            routers=lambda: max(settings.processes, self.links.routers),
+            clock=clock,
+        )
+        if self.callers is not None:
+            listeners.append(self.callers.stats)
         self.chronicle = Chronicle((*config.routes, FAN_OUT, FAN_OUT_STREAM), listeners=listeners, clock=clock)
         self.servicer = Servicer(
             config.routes,
@@ -159,8 +169,18 @@ class Router:
             margin_s=lambda: self._margin.margin_s,
             clock=clock,
         )
-        self.front = Front(self.fallbacks.start, sampler=sampler, tell=self.chronicle.tell, clock=clock)
-        self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock)
+        gatekeeper = None
+        if self.callers is not None:
+            gatekeeper = self.callers.stand_before(self.fallbacks.start, refuse=self.servicer.refuse)
+        self.front = Front(
+            self.fallbacks.start if gatekeeper is None else gatekeeper.start,
+            sampler=sampler,
+            tell=self.chronicle.tell,
+            clock=clock,
+            identify=None if gatekeeper is None else gatekeeper.identify,
+        )
+        self.sessions = Sessions(self.front.start, name=self.name, window=Window(), clock=clock, gatekeeper=gatekeeper)
+        self._gatekeeper = gatekeeper
         self._status = RouterStatus(
             mesh=config.mesh,
             name=self.name,
@@ -174,6 +194,7 @@ class Router:
             gate=self.gate,
             links=self.links,
             sessions=self.sessions,
+            callers=self.callers,
             traces=self.traces,
             export=export,
             clock=clock,
@@ -218,10 +239,17 @@ class Router:
         await self.links.start()
         for work in (self.gate.run(), self.links.run(), self._margin.run(), self._pressure.run(), self._show_health()):
             self._tasks.append(asyncio.create_task(work))
+        if self.callers is not None:
+            self._tasks += [asyncio.create_task(work) for work in self.callers.work()]
         answers = self.fallbacks.cache.store
         if answers is not None:
             self._tasks.append(asyncio.create_task(answers.run()))
         await self._first_node()
+
+    def read_callers_again(self) -> None:
+        """Their file, where there is one."""
+        if self.callers is not None:
+            self.callers.read_again()
 
     async def wait(self) -> None:
         """Until one of its parts fails; they don't end by themselves."""
@@ -239,6 +267,8 @@ class Router:
         # From here on gRPC takes no new connection or call, and tells clients to go elsewhere (GOAWAY).
         await self._server.stop(max(0.0, deadline_s - self._clock()))
         await self.links.leave()
+        if self.callers is not None:
+            await self.callers.leave()
         await self.close()
 
     async def close(self) -> None:
@@ -255,6 +285,8 @@ class Router:
             self.fallbacks.cache.store.close()
         if self._registry is not None:
             await self._registry.close()
+        if self.callers is not None:
+            await self.callers.close()
         if self._console is not None:
             self._console.close()
         if self._admin is not None:
@@ -268,8 +300,9 @@ class Router:
         # gRPC would refuse a request one byte over with words of its own; ours name the field.
         limit = 2 * self._settings.limits.request_bytes
         server = self._server = grpc.aio.server(options=server_options(largest_bytes=limit))
-        unary = UnaryEdge(self.front.serve, clock=self._clock)
-        stream = StreamEdge(self.front.start, clock=self._clock)
+        shown = None if self._gatekeeper is None else self._gatekeeper.credentials
+        unary = UnaryEdge(self.front.serve, clock=self._clock, credentials=shown)
+        stream = StreamEdge(self.front.start, clock=self._clock, credentials=shown)
         own = {
             "FanOut": unary.handler(FAN_OUT),
             "FanOutStream": stream.handler(FAN_OUT_STREAM),

@@ -109,13 +109,24 @@ class Servicer:
         try:
             decision = self._admit(flight, sla)
         except IsochroneError as error:
-            flight.is_over, flight.error = True, error
-            error.budget = report = self._report(flight)
-            tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
+            self._refused(flight, error, tell)
             raise
         self._expiries.arm(flight.expires_at_s)
         self._dispatcher.dispatch(flight, decision)
         return partial(self._leave, tell, flight)
+
+    def refuse(self, call: Call, error: IsochroneError, chunks: Chunks | None, *, tell: Tell | None) -> None:
+        """A Refuse. Of a route that there isn't, nothing is told: not even that there isn't."""
+        sla = self._slas.get(call.route)
+        if sla is not None:
+            flight = self._flight(call, sla, chunks, over=_nobody)
+            flight.ledger.tier = call.tier or Tier.STANDARD
+            self._refused(flight, error, tell or self._chronicle.tell)
+
+    def _refused(self, flight: Flight, error: IsochroneError, tell: Tell) -> None:
+        flight.is_over, flight.error = True, error
+        error.budget = report = self._report(flight)
+        tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
 
     def _leave(self, tell: Tell, flight: Flight) -> None:
         if not flight.is_over:
@@ -172,6 +183,7 @@ class Servicer:
                 objective_s=max(0.0, objective_s),
                 deadline_s=max(0.0, deadline_s),
                 trace_id=place.span.trace_id.to_bytes(16),
+                caller=call.caller,
             ),
             place=place,
             due_at_s=min(call.received_s + objective_s, deadline_at_s),
@@ -250,6 +262,10 @@ class Servicer:
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
+
+
+def _nobody(_: Flight) -> None:
+    """It was refused: nobody waits for its end."""
 
 
 def _us(seconds: float) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from isochrone.credentials import NONE, Credentials
 from isochrone.deadline import Clock
 from isochrone.errors import InvalidRequest, IsochroneError
 from isochrone.incidents import incident
@@ -27,6 +28,7 @@ from isochrone.starting import Ended, Leave, Start
 from isochrone.tracing import trace_id_of
 from isochrone.v1 import router_pb2
 from isochrone_router.answer_stream import AnswerStream
+from isochrone_router.gatekeeper import Gatekeeper
 from isochrone_router.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
@@ -79,9 +81,18 @@ class Session:
     """One stream, from its Hello to its end."""
 
     def __init__(
-        self, context: Any, start: Start, *, name: str, window: Window, clock: Clock, company: Company
+        self,
+        context: Any,
+        start: Start,
+        *,
+        name: str,
+        window: Window,
+        clock: Clock,
+        company: Company,
+        credentials: Credentials = NONE,
     ) -> None:
         self._context = context
+        self._credentials = credentials
         self._start = start
         self._name = name
         self._window = window
@@ -165,6 +176,7 @@ class Session:
             tier=request.tier,
             traceparent=request.traceparent,
             tracestate=request.tracestate,
+            credentials=self._credentials,
         )
         answered = partial(self._answered, id)
         if request.credits:
@@ -230,8 +242,12 @@ class Session:
 class Sessions:
     """The Session method: a handler for each stream, and all that are open."""
 
-    def __init__(self, start: Start, *, name: str, window: Window, clock: Clock) -> None:
-        self._new: Callable[[Any], Session] = partial(
+    def __init__(
+        self, start: Start, *, name: str, window: Window, clock: Clock, gatekeeper: Gatekeeper | None = None
+    ) -> None:
+        """The gatekeeper, where there is one, looks at who opens a session, and at each of its requests."""
+        self._gatekeeper = gatekeeper
+        self._new: Callable[..., Session] = partial(
             Session, start=start, name=name, window=window, clock=clock, company=Company()
         )
         self._open: set[Session] = set()
@@ -251,7 +267,15 @@ class Sessions:
             session.drain()
 
     async def _serve(self, _: Any, context: Any) -> None:
-        session = self._new(context)
+        credentials = NONE
+        if self._gatekeeper is not None:
+            credentials = self._gatekeeper.credentials(context.invocation_metadata() or (), context)
+            try:
+                self._gatekeeper.admit_session(credentials)
+            except IsochroneError as error:
+                fail(context, error)
+                return
+        session = self._new(context, credentials=credentials)
         self._open.add(session)
         if self._draining:
             session.drain()

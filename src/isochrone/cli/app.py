@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from isochrone.cli import call, certificates, check, demo, explain, misses, models, page, status, up, version
+from isochrone.cli import call, certificates, check, demo, explain, misses, models, page, status, token, up, version
 
 _HELP = """
 A gRPC inference mesh that keeps its latency promises.
@@ -34,6 +34,7 @@ app.command("status", epilog=status.EPILOG)(status.status)
 app.command("misses", epilog=misses.EPILOG)(misses.misses)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("check", epilog=check.EPILOG)(check.check)
+app.command("token", epilog=token.EPILOG)(token.token)
 app.command("certificates", epilog=certificates.EPILOG)(certificates.certificates)
 app.add_typer(models.app, name="models")
 app.command("version")(version.version)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isochrone.cli.screen import err, examples, out
+from isochrone.cli.token import token_of_environment
 from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ EPILOG = examples(
     ("with 20 ms to answer", "echo '{…}' | isochrone call isochrone.v1.Recsys/Rank --json - --timeout-ms 20"),
 ) + (
     "\n\n[bold]Exit code[/]  0 answered · 3 the request is wrong · 4 no such method · 5 no such variant · 6 too late · "
-    "7 cancelled · 8 overloaded · 9 nothing could answer · 10 internal error"
+    "7 cancelled · 8 overloaded · 9 nothing could answer · 10 internal error · 11 who calls isn't known · 12 may not"
 )
 
 
@@ -49,7 +50,8 @@ def call(
 ) -> None:
     """Send one request to a method and print the answer as JSON; one that streams, message by message.
 
-    The server describes its methods itself (gRPC reflection), so this works for any service of a mesh.
+    The server describes its methods itself (gRPC reflection), so this works for any service of a mesh. Where the mesh
+    knows callers by a token, the environment variable ISOCHRONE_TOKEN has it.
     """
     from isochrone.cli import reflected
     from isochrone.cli.waterfall import Waterfall
@@ -72,7 +74,7 @@ def call(
         raise InvalidRequest(f"{found.route} takes a stream of requests; from here, each is one")
     request = found.encode(text)
     timeout_s = timeout_ms / 1e3 if timeout_ms else None
-    with SyncClient(target, tls=tls) as client:
+    with SyncClient(target, tls=tls, token=token_of_environment()) as client:
         try:
             if found.streams:
                 chunks = client.stream(found.route, request, timeout_s=timeout_s, variant=variant)

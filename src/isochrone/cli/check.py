@@ -66,6 +66,11 @@ def problems(config: MeshConfig, path: Path) -> list[str]:
             _check_options(group, config, path)
         except ConfigError as error:
             found += [f"{path}: nodes.{group}: {line}" for line in error.message.splitlines()]
+    if config.router.callers_file is not None:
+        try:
+            _check_callers(config)
+        except ConfigError as error:
+            found += [f"router.callers_file: {line}" for line in error.message.splitlines()]
     devices = {node.device for node in config.nodes.values()}
     for name, route in config.routes.items():
         for lane in route.lanes:
@@ -76,6 +81,14 @@ def problems(config: MeshConfig, path: Path) -> list[str]:
                     f"{path}: routes.{name}.lanes: {lane}: no node group has device {device!r}; there is {has}"
                 )
     return found
+
+
+def _check_callers(config: MeshConfig) -> None:
+    """Raises ConfigError."""
+    from isochrone_router.callers_file import CallersFile
+
+    assert config.router.callers_file is not None
+    CallersFile(config.router.callers_file, others=config.callers)
 
 
 def _check_options(group: str, config: MeshConfig, path: Path) -> None:

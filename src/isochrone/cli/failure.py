@@ -13,6 +13,8 @@ from isochrone.errors import (
     InvalidRequest,
     IsochroneError,
     Overloaded,
+    PermissionDenied,
+    Unauthenticated,
     Unavailable,
     UnknownRoute,
     UnknownVariant,
@@ -28,6 +30,8 @@ EXIT_CODES: dict[type[IsochroneError], int] = {
     Overloaded: 8,
     Unavailable: 9,
     Internal: 10,
+    Unauthenticated: 11,
+    PermissionDenied: 12,
 }
 """Like gRPC's own codes they say who must act; 1 is everything else, 2 also a wrong command line."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from isochrone.cli.screen import examples, out
+from isochrone.cli.token import token_of_environment
 from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 from isochrone.cli.where import mesh_file
 
@@ -62,7 +63,8 @@ def page(
     )
     if not legs:
         raise InvalidRequest("the mesh serves nothing that a page needs")
-    client = partial(Client, target or loaded.router.listen, tls=tls_of(ca, certificate, key, server_name))
+    tls = tls_of(ca, certificate, key, server_name)
+    client = partial(Client, target or loaded.router.listen, tls=tls, token=token_of_environment())
     asyncio.run(_turn(client, legs, shop, timeout_ms / 1e3, in_full=budget))
 
 

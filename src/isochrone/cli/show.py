@@ -28,6 +28,7 @@ from isochrone.cli.shop import Shop, as_json, photos
 from isochrone.cli.show_page import show_page
 from isochrone.cli.signals import Signals, Stopped, handled
 from isochrone.cli.supervisor import Supervisor
+from isochrone.cli.token import token_of_environment
 from isochrone.cli.waterfall import Waterfall
 from isochrone.client import Client, Tls
 from isochrone.config import MeshConfig
@@ -95,7 +96,7 @@ class Show:
         await signals.unless_stopped(self._start(stack))
         out.print(f"  [green]up in {time.monotonic() - began_s:.1f} s[/]")
         shop = Shop.of(self._config)
-        async with Client(stack.target, tls=self._tls) as client:
+        async with Client(stack.target, tls=self._tls, token=token_of_environment()) as client:
             _title("One product page, in one call")
             await signals.unless_stopped(self._page(client, shop))
             load = MixedLoad(client, self._config, shop, seconds=self._seconds, rate_per_s=self._rate_per_s)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 _NONE = Text("-", style="dim")
-_GOOD = {"up", "linked", "lane"}
+_GOOD = {"up", "linked", "lane", "shared"}
 _BAD = {"down", "silent", "stalled", "refused"}
 
 
@@ -18,6 +18,8 @@ def view(status: Mapping[str, Any]) -> RenderableType:
     """All of it, one below the other."""
     parts: list[RenderableType] = [_headline(status), "", _routes(_list(status, "routes"))]
     parts += ["", _lanes(_list(status, "lanes")), "", _nodes(_list(status, "nodes"))]
+    if callers := _list(status, "callers"):
+        parts += ["", _callers(callers)]
     return Group(*parts)
 
 
@@ -92,6 +94,26 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _callers(callers: list[Mapping[str, Any]]) -> Table:
+    """Of this router alone; the limits are for all together."""
+    table = _table("caller", "tiers", "rate", "of", "under way", "of", "quotas", "refused here")
+    for caller in callers:
+        quotas, refused = _section(caller, "quotas"), _section(caller, "refused")
+        rate, slots = _section(quotas, "rate"), _section(quotas, "concurrency")
+        tiers = caller.get("tiers")
+        table.add_row(
+            str(caller.get("caller", "?")),
+            ", ".join(map(str, tiers)) if isinstance(tiers, list) else _NONE,
+            _figure(caller.get("rate_per_s"), "/s", digits=1),
+            _figure(rate.get("limit"), "/s"),
+            _figure(slots.get("used")),
+            _figure(slots.get("limit")),
+            _state("shared" if caller.get("shared") else "by share") if quotas else _NONE,
+            Text(", ".join(f"{n} {reason}" for reason, n in refused.items()), style="red") if refused else _NONE,
+        )
+    return table
+
+
 def _latency(fit: Mapping[str, Any]) -> str:
     """ "0.12 ms + 7.9 µs a unit ± 20 %"."""
     base, unit, spread = (fit.get(key) for key in ("base_us", "per_unit_us", "spread"))
@@ -103,7 +125,7 @@ def _latency(fit: Mapping[str, Any]) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
-        words = column in ("state", "device", "way", "errors", "latency of a batch")
+        words = column in ("state", "device", "way", "errors", "latency of a batch", "tiers", "quotas", "refused here")
         table.add_column(column, justify="left" if index == 0 or words else "right", no_wrap=index == 0)
     return table
 

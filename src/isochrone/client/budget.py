@@ -87,6 +87,11 @@ class Budget:
         return self.report.node
 
     @property
+    def caller(self) -> str:
+        """Whom the router took its caller for; "anonymous" where it knows no callers, empty where it didn't know it."""
+        return self.report.caller
+
+    @property
     def tier(self) -> str:
         return self.report.tier
 

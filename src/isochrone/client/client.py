@@ -68,6 +68,7 @@ class Client:
         sessions: int = 2,
         tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: Transport | None = None,
     ) -> None:
@@ -75,11 +76,16 @@ class Client:
         network would hold them for ever. `tls` says whom to believe and what to show; True: the usual CAs, and nothing.
         `credentials` are gRPC's own, in its place. Raises ConfigError for certificates that can't be used.
 
+        `token` shows the mesh who calls, where it has callers configured. Without TLS, whoever is on the way can read
+        it.
+
         Requests travel on `sessions` streams to each address; with 0, as an RPC each. `transport` replaces all
         of that, and then nothing but it says where requests go.
         """
         targets = [target] if isinstance(target, str) else target
-        endpoints = Endpoint.of(targets, credentials=credentials, tls=tls, max_message_bytes=max_message_bytes)
+        endpoints = Endpoint.of(
+            targets, credentials=credentials, tls=tls, max_message_bytes=max_message_bytes, token=token
+        )
         self._transport = transport or SessionTransport(endpoints, sessions=sessions)
         self._timeout_s = timeout_s
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 import grpc.aio
 
 from isochrone.client.tls import Credentials, Tls
 from isochrone.client.transport import MAX_MESSAGE_BYTES
+from isochrone.credentials import AUTHORIZATION, could_be_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,20 @@ class Endpoint:
     credentials: grpc.ChannelCredentials | Credentials | None = None
     """TLS where given, plain text where not, and on Unix sockets: the kernel guards those."""
     max_message_bytes: int = MAX_MESSAGE_BYTES
-
     server_name: str | None = None
     """What the server's certificate should name, where that isn't the target's host."""
+    token: str | None = field(default=None, repr=False)
+    """Shown with every RPC. Without TLS whoever is on the way can read it."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a token that can't be sent; without the token in it."""
+        if self.token is not None and not could_be_token(self.token):
+            raise ValueError("token should be one as `isochrone token` makes them: letters, digits and -._~+/ alone")
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with every RPC."""
+        return () if self.token is None else ((AUTHORIZATION, f"Bearer {self.token}"),)
 
     @classmethod
     def of(
@@ -33,6 +45,7 @@ class Endpoint:
         credentials: grpc.ChannelCredentials | None = None,
         tls: Tls | bool = False,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        token: str | None = None,
     ) -> list[Endpoint]:
         """As a client's arguments have it. Raises ValueError for those that can't be, ConfigError for certificates."""
         if tls and credentials is not None:
@@ -40,7 +53,7 @@ class Endpoint:
         wanted = Tls() if tls is True else tls or None
         given = credentials if wanted is None else wanted.credentials()
         name = None if wanted is None else wanted.name
-        return [cls(target, given, max_message_bytes, name) for target in targets]
+        return [cls(target, given, max_message_bytes, name, token) for target in targets]
 
     def options(self) -> list[tuple[str, int | str]]:
         """The channel's options."""

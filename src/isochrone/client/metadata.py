@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from isochrone.client.endpoint import Endpoint
 from isochrone.client.transport import Reply, Request
 from isochrone.errors import IsochroneError, Unavailable
 from isochrone.status import code_of, from_code, from_status
@@ -20,7 +21,7 @@ BUDGET_KEY = "isochrone-budget-bin"
 STATUS_KEY = "grpc-status-details-bin"
 
 
-def metadata_of(request: Request) -> tuple[tuple[str, str], ...] | None:
+def metadata_of(request: Request, endpoint: Endpoint) -> tuple[tuple[str, str], ...] | None:
     """What the RPC of a request says besides its message."""
     said = (
         (VARIANT_KEY, request.variant),
@@ -28,7 +29,7 @@ def metadata_of(request: Request) -> tuple[tuple[str, str], ...] | None:
         ("traceparent", request.traceparent),
         ("tracestate", request.tracestate),
     )
-    return tuple((key, value) for key, value in said if value) or None
+    return (*((key, value) for key, value in said if value), *endpoint.metadata) or None
 
 
 def refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] | None) -> tuple[Reply, bool]:

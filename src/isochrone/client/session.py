@@ -90,7 +90,7 @@ class Session:
         channel = endpoint.dialled(own_connection=True)
         try:
             async with asyncio.timeout(timeout_s):
-                stream = _opened(channel)
+                stream = _opened(channel, endpoint)
                 hello = router_pb2.SessionHello(version_min=OLDEST, version_max=NEWEST, client=client)
                 await stream.write(router_pb2.ClientFrames(hello=hello).SerializeToString())
                 first = await stream.read()
@@ -287,9 +287,9 @@ class Session:
                 asked.answer.set_exception(SessionLost(str(error or "the router ended the session")))
 
 
-def _opened(channel: Any) -> Any:
+def _opened(channel: Any, endpoint: Endpoint) -> Any:
     """The stream, whose messages are bytes."""
-    return channel.stream_stream(METHOD, None, None)()
+    return channel.stream_stream(METHOD, None, None)(metadata=endpoint.metadata or None)
 
 
 def _time_out(answer: asyncio.Future[router_pb2.SessionAnswer]) -> None:

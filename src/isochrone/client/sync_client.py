@@ -59,11 +59,14 @@ class SyncClient:
         timeout_s: float = 10.0,
         tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         transport: SyncTransport | None = None,
     ) -> None:
         """As for `Client`. Never use it in a process that forks afterwards: gRPC does not survive that."""
-        (endpoint,) = Endpoint.of([target], credentials=credentials, tls=tls, max_message_bytes=max_message_bytes)
+        (endpoint,) = Endpoint.of(
+            [target], credentials=credentials, tls=tls, max_message_bytes=max_message_bytes, token=token
+        )
         self._transport = transport or SyncUnaryTransport(endpoint)
         self._timeout_s = timeout_s
 

@@ -70,7 +70,9 @@ class SyncUnaryTransport:
             method = self._channel.unary_unary(f"/{request.route}", None, None)
             self._methods[request.route] = method
         try:
-            payload, call = method.with_call(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+            payload, call = method.with_call(
+                request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint)
+            )
         except grpc.RpcError as error:
             return self._refusal(error)
         return Reply(payload, report=report_in(call.trailing_metadata())), False
@@ -79,7 +81,7 @@ class SyncUnaryTransport:
         """Chunks, and last what `_try` gives."""
         self._refuse_once_closed()
         method: Any = self._channel.unary_stream(f"/{request.route}", None, None)
-        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint))
         try:
             yield from call
             last = Reply(b"", report=report_in(call.trailing_metadata())), False

@@ -74,7 +74,9 @@ class UnaryTransport:
 
     async def _try(self, request: Request, timeout_s: float) -> tuple[Reply, bool]:
         """A reply, and whether it is none of the mesh's own: the connection ended first."""
-        call = self._method(request.route)(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+        call = self._method(request.route)(
+            request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint)
+        )
         try:
             payload = await call
             return Reply(payload, report=report_in(await call.trailing_metadata())), False
@@ -88,7 +90,7 @@ class UnaryTransport:
     async def _try_stream(self, request: Request, timeout_s: float) -> AsyncGenerator[bytes | tuple[Reply, bool], None]:
         """Chunks, and last what `_try` gives."""
         method: Any = self._dialled().unary_stream(f"/{request.route}", None, None)
-        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request))
+        call = method(request.payload, timeout=timeout_s, metadata=metadata_of(request, self._endpoint))
         try:
             while (chunk := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 yield chunk

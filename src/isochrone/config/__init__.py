@@ -4,8 +4,9 @@ Every process gets the same file and takes its own section.
 """
 
 from isochrone.config.cache import CacheConfig
+from isochrone.config.callers import NOT_A_NAME, CallerConfig
 from isochrone.config.fallback import FallbackConfig, LastGoodConfig, StaticConfig
-from isochrone.config.load import load_config, validated
+from isochrone.config.load import load_callers, load_config, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import DeviceConfig
@@ -16,7 +17,9 @@ from isochrone.config.telemetry import TelemetryConfig
 from isochrone.config.tls import MeshTls, ServerTls
 
 __all__ = [
+    "NOT_A_NAME",
     "CacheConfig",
+    "CallerConfig",
     "DeviceConfig",
     "FallbackConfig",
     "LastGoodConfig",
@@ -30,6 +33,7 @@ __all__ = [
     "ServerTls",
     "StaticConfig",
     "TelemetryConfig",
+    "load_callers",
     "load_config",
     "validated",
 ]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from isochrone.config.callers import CallerConfig, CallersConfig
 from isochrone.config.mesh import MeshConfig
 from isochrone.errors import ConfigError
 
@@ -18,6 +19,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def load_config(path: Path) -> MeshConfig:
     """Reads and checks a mesh's file. Raises ConfigError with file, line and key."""
+    return _loaded(path, MeshConfig, required="routes")
+
+
+def load_callers(path: Path) -> Mapping[str, CallerConfig]:
+    """Reads and checks a file of callers. Raises ConfigError with file, line and key."""
+    return _loaded(path, CallersConfig, required="callers").callers
+
+
+def _loaded(path: Path, model: type[_Model], *, required: str) -> _Model:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -33,9 +43,9 @@ def load_config(path: Path) -> MeshConfig:
         # Control characters, a 13th month, "!!int" of nothing: PyYAML raises whatever it happens upon.
         raise ConfigError(f"{path}:1: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}:1: should be a mapping with at least 'routes'")
+        raise ConfigError(f"{path}:1: should be a mapping with at least {required!r}")
     _refuse_repeated_keys(path, node, "")
-    return validated(MeshConfig, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
+    return validated(model, data, where=lambda loc: f"{path}:{_line_of(node, loc)}")
 
 
 def line_of(path: Path, key: tuple[str, ...]) -> int:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from isochrone.config.cache import CacheConfig, database_of
+from isochrone.config.callers import CallerConfig, refuse_doubles
 from isochrone.config.fields import DEVICE, Name, RouteName, Section
 from isochrone.config.node import NodeConfig
 from isochrone.config.placing import CPU, CPU_COST, OTHER_COST, SHARES, DeviceConfig
@@ -41,6 +42,8 @@ class MeshConfig(Section):
     """What a node of a device class costs. Requests go to the cheapest that will be in time."""
     tiers: dict[Tier, Share] = Field(default_factory=lambda: dict(SHARES))
     """The least share of a node's time that each tier gets while it has work, however much the others want."""
+    callers: dict[Name, CallerConfig] = Field(default_factory=dict)
+    """Who may call. None here and no `router.callers_file`: everybody, without limits."""
     routes: dict[RouteName, RouteConfig] = Field(min_length=1)
     nodes: dict[Name, NodeConfig] = Field(default_factory=dict)
 
@@ -105,4 +108,9 @@ class MeshConfig(Section):
         if total > 1:
             told = ", ".join(f"{tier} {self.share(tier):g}" for tier in Tier)
             raise ValueError(f"tiers: {told} come to {total:g}; together they have 1 at most")
+        return self
+
+    @model_validator(mode="after")
+    def _callers_told_apart(self) -> MeshConfig:
+        refuse_doubles(self.callers)
         return self

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from isochrone.config.fields import Address, Name, PositiveMs, Section
@@ -44,6 +46,9 @@ class RouterConfig(Section):
     and at most a fifth of their objective. Otherwise a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
     """Second attempts allowed, as a fraction of the requests."""
+    callers_file: Path | None = None
+    """More callers, in a file with a `callers:` section alone, from the working directory. It is read again when it
+    changes and on SIGHUP, so a token can be taken back while its clients are connected."""
     drain_s: float = Field(default=10, gt=0, le=600)
 
     def process_name(self, index: int) -> str:

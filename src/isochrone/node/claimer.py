@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from isochrone.errors import ConfigError
-from isochrone.lane import Claimed, LaneUnavailable, NodeLanes
+from isochrone.keys import Queue, Tier
+from isochrone.lane import Claimed, LaneUnavailable, NodeLanes, Want, Wants
 from isochrone.node.intake import Intake
-from isochrone.node.served import Served
+from isochrone.node.served import BatchServed, Served
+from isochrone.shares import Shares
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +37,13 @@ class Claimer:
         *,
         open_lanes: OpenLanes | None,
         orphans_found: OrphansFound,
+        shares: Shares,
     ) -> None:
         self._served = served
         self._intake = intake
         self._open_lanes = open_lanes
         self._orphans_found = orphans_found
+        self._shares = shares
         self._lanes: NodeLanes | None = None
         self._allowed: frozenset[str] = frozenset()
         self._wanted = False
@@ -87,16 +91,19 @@ class Claimer:
             if lanes - self._waits_on:  # a lane that had no room when the wait began has some now
                 self._start(self._interrupt())
         elif lanes:
-            wants = {
-                lane: -(-self._served[lane].jobs_wanted // max(1, self.siblings.get(lane, 1))) for lane in sorted(lanes)
-            }
+            # An idle node takes what there is of any tier: which they are, nobody has counted.
+            wants = {lane: Want(-(-self._served[lane].jobs_wanted // self._siblings(lane))) for lane in sorted(lanes)}
             self._waits_on = lanes
             self._waiting = asyncio.create_task(self._wait(self._lanes, wants), name="wait for work")
 
     def claim_ahead(self) -> None:
         """Claims the next batch while the present one is about to end."""
         if self._prompt is None and self._lanes is not None:
-            wants = {lane: wanted for lane in self._allowed if (wanted := self._served[lane].jobs_wanted) > 0}
+            wants = {
+                lane: Want(wanted, self._shares.divided(wanted, self._served[lane].left))
+                for lane in sorted(self._allowed)
+                if (wanted := self._served[lane].jobs_wanted) > 0
+            }
             if wants:
                 self._prompt = asyncio.create_task(self._claim(self._lanes, wants), name="claim ahead")
 
@@ -151,7 +158,7 @@ class Claimer:
             self._lanes = None
         log.warning("the lanes are out of reach; jobs come over the links")
 
-    async def _wait(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
+    async def _wait(self, lanes: NodeLanes, wants: Wants) -> None:
         try:
             claimed = await lanes.wait(wants)
             self._reconnect_s = RECONNECT_FIRST_S
@@ -160,13 +167,15 @@ class Claimer:
             return  # it waits again on the next connection
         finally:
             self._waiting = None
+        self._count(lanes, wants)
         self._stage(claimed)
+        self._learn(claimed)
         # Whatever was claimed may have expired, or be on its way: then there is nothing for the device yet.
         self._wanted = not any(self._served[lane].staging for lane in wants)
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
 
-    async def _claim(self, lanes: NodeLanes, wants: Mapping[str, int]) -> None:
+    async def _claim(self, lanes: NodeLanes, wants: Wants) -> None:
         try:
             claimed = await lanes.claim(wants)
         except LaneUnavailable as error:
@@ -174,7 +183,26 @@ class Claimer:
             return
         finally:
             self._prompt = None
+        self._count(lanes, wants)
         self._stage(claimed)
+
+    def _siblings(self, lane: str) -> int:
+        return max(1, self.siblings.get(lane, 1))
+
+    def _count(self, lanes: NodeLanes, wants: Wants) -> None:
+        """How much waits behind what was claimed."""
+        for lane in wants:
+            served = self._served[lane]
+            served.left = {tier: lanes.left.get(Queue(lane, tier), 0) for tier in Tier}
+            served.siblings = self._siblings(lane)
+
+    def _learn(self, claimed: Sequence[Claimed]) -> None:
+        """Jobs that an idle node waited for have not waited themselves: they tell how tight such jobs are."""
+        for lane in {claim.lane for claim in claimed}:
+            served = self._served[lane]
+            if isinstance(served, BatchServed):
+                for job in served.staging.jobs:
+                    served.arrivals.fresh(job.objective_s - job.claimed_s)
 
     async def _interrupt(self) -> None:
         lanes = self._lanes

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from isochrone.deadline import Clock
 from isochrone.errors import DeadlineExceeded, InvalidRequest, IsochroneError, Unavailable
 from isochrone.incidents import incident
+from isochrone.keys import Tier
 from isochrone.lane import Claimed
 from isochrone.link.router_link import RouterLink
 from isochrone.node.credit import Credit
@@ -96,6 +97,7 @@ class Intake:
             if caller is None:
                 orphans.append(claim)
             elif job.epoch >= caller.link.epoch:
+                job.tier = claim.tier
                 accepted[caller].append(job)
         for caller, jobs in accepted.items():
             self._accept(caller, jobs)
@@ -214,6 +216,7 @@ class Intake:
             job.route,
             payload,
             key=key,
+            tier=_tier_of(job),
             attempt=job.attempt,
             reply_to=caller,
             objective_s=caller.link.to_ours_s(job.objective_us),
@@ -233,6 +236,7 @@ class Intake:
         reply_to: ReplyTo,
         objective_s: float,
         deadline_s: float,
+        tier: Tier = Tier.STANDARD,
         credit: Credit | None = None,
         traceparent: str = "",
     ) -> None:
@@ -245,6 +249,7 @@ class Intake:
             objective_s=objective_s,
             deadline_s=deadline_s,
             claimed_s=self._clock(),
+            tier=tier,
             credit=credit,
             traceparent=traceparent,
         )
@@ -265,8 +270,17 @@ class Intake:
     def _add(self, served: Served, staged: StagedJob, error: IsochroneError | None) -> None:
         if error is None:
             served.staging.add(staged)
+            served.came(staged.units, self._clock())
         else:
             staged.reply_to.settle(Ran(served.lane, self._clock()), [Outcome(staged, error=error)])
+
+
+_TIERS = {str(tier): tier for tier in Tier}
+
+
+def _tier_of(job: link_pb2.Job) -> Tier:
+    """Standard where its router says none, or one that this version doesn't know."""
+    return _TIERS.get(job.tier, Tier.STANDARD)
 
 
 def _decoded(served: Served, staged: StagedJob, route: str, payload: bytes) -> IsochroneError | None:

@@ -13,6 +13,7 @@ from isochrone.node.claimer import Claimer
 from isochrone.node.device import Device
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import Outcome, Ran, ReplyTo, StagedJob
+from isochrone.shares import Shares
 from isochrone.tracing import SpanContext
 
 Trace = Callable[[Ran, Sequence[StagedJob]], SpanContext | None]
@@ -32,6 +33,7 @@ class NodeLoop:
         device: Device,
         filled: asyncio.Event,
         clock: Clock,
+        shares: Shares,
         trace: Trace | None = None,
     ) -> None:
         self._served = served
@@ -39,6 +41,7 @@ class NodeLoop:
         self._device = device
         self._filled = filled
         self._clock = clock
+        self._shares = shares
         self._trace = trace
         self._leaving = False
         self.busy_until_s = 0.0
@@ -63,7 +66,8 @@ class NodeLoop:
         served = await self._next()
         if served is None:
             return
-        closing = served.policy.close(served.staging.jobs, now_s=self._clock(), latency=served.latency.current)
+        staged = {job.tier for job in served.staging.jobs}
+        closing = served.close(self._shares.owed(staged | {tier for tier, count in served.left.items() if count}))
         served.staging.take(closing.drop)
         if closing.drop:
             self._give_up(served, closing.drop)
@@ -99,6 +103,7 @@ class NodeLoop:
             if not running.done() and not self._leaving:
                 self._claimer.claim_ahead()
         outcomes, started_s, compute_s = await running
+        self._account(served, jobs, units=units, compute_s=compute_s, ended_s=started_s + compute_s)
         if all(outcome.error is None for outcome in outcomes):
             served.ran(jobs=len(jobs), units=units, compute_s=compute_s)
         ran = Ran(
@@ -115,8 +120,19 @@ class NodeLoop:
         if inline:
             await asyncio.sleep(0)  # let the others have their turn
 
+    def _account(
+        self, served: BatchServed, jobs: Sequence[StagedJob], *, units: int, compute_s: float, ended_s: float
+    ) -> None:
+        """Who had the device's time, and how much of it was for nothing."""
+        a_unit_s = compute_s / max(units, 1)
+        for job in jobs:
+            self._shares.spent(job.tier, job.units * a_unit_s)
+        served.compute_s += compute_s
+        served.wasted_s += a_unit_s * sum(job.units for job in jobs if job.deadline_s < ended_s)
+
     def _give_up(self, served: BatchServed, jobs: Sequence[StagedJob]) -> None:
         """Tells the callers of jobs that can't be done in time, without spending the device on them."""
+        served.dropped += len(jobs)
         error = DeadlineExceeded("would have been answered too late; it was not run")
         ran = Ran(lane=served.lane, started_s=self._clock())
         self._reply(ran, [Outcome(job, error=error) for job in jobs])

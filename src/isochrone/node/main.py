@@ -10,6 +10,7 @@ from pathlib import Path
 from isochrone.certificates import check_own
 from isochrone.config import MeshConfig, NodeConfig, load_config
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 from isochrone.link.tls import LinkTls
 from isochrone.model import Model, StreamModel
 from isochrone.node.node import Node
@@ -56,6 +57,7 @@ def main(service: str, make_models: MakeModels) -> None:
             tls=LinkTls.of(config),
             api_tls=config.api_tls(arguments.node),
             service=named,
+            shares={tier: config.share(tier) for tier in Tier},
             export=export_of(config, service=named, name=name, device=group.device),
         )
         await node.start()

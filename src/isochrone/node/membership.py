@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from isochrone.keys import HEARTBEAT_S
 from isochrone.lane import Claimed
 from isochrone.node.intake import Intake
-from isochrone.registry import Census, NodeRecord, Registry, RegistryUnavailable
+from isochrone.registry import Census, LaneRecord, NodeRecord, Registry, RegistryUnavailable
 from isochrone.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,15 @@ class Membership:
         record: NodeRecord,
         claims: Callable[[], frozenset[str]],
         allow: Callable[[frozenset[str], Census], None],
+        latency: Callable[[], Mapping[str, LaneRecord]] = dict,
     ) -> None:
+        """`latency`: how long batches take now, by lane."""
         self._registry = registry
         self._intake = intake
         self._record = record
         self._claims = claims
         self._allow = allow
+        self._latency = latency
         self._leaving = False
         self._registry_answers = True
         self._again = asyncio.Event()
@@ -81,7 +84,9 @@ class Membership:
             return
         claims = tuple(sorted(self._claims()))
         try:
-            census = await self._registry.beat(self._record.model_copy(update={"claims": claims}))
+            census = await self._registry.beat(
+                self._record.model_copy(update={"claims": claims, "latency": self._latency()})
+            )
         except RegistryUnavailable as error:
             if self._registry_answers:
                 log.warning("the registry is out of reach: %s", error)

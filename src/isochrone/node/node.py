@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,8 +14,10 @@ import grpc
 from isochrone import node_metrics
 from isochrone.broker import Broker
 from isochrone.config import ServerTls
+from isochrone.config.placing import SHARES
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
+from isochrone.keys import Tier
 from isochrone.link import version
 from isochrone.link.router_link import RouterLink
 from isochrone.link.stream import EOF, LinkBroken, LinkServer, NodeEnd
@@ -34,6 +36,7 @@ from isochrone.ports import beside
 from isochrone.registry import Census, NodeRecord, Registry
 from isochrone.rpc import Health, UnaryEdge, add_reflection, bind, handlers, server_options
 from isochrone.server_tls import server_credentials
+from isochrone.shares import Shares
 from isochrone.stream_edge import StreamEdge
 from isochrone.telemetry import Family
 from isochrone.v1 import link_pb2
@@ -62,6 +65,7 @@ class Node:
         api_tls: ServerTls | None = None,
         service: str = "",
         export: Export | None = None,
+        shares: Mapping[Tier, float] = SHARES,
         clock: Clock = monotonic,
     ) -> None:
         """`tls` is for its links, `api_tls` for its own API. `service` is its name in traces, "isochrone-recsys";
@@ -79,6 +83,7 @@ class Node:
         self._service = service
         self._export = export
         self._clock = clock
+        self._shares = Shares(shares, clock=clock)
         self._filled, self._stream_filled = asyncio.Event(), asyncio.Event()
         self._device = Device(device, clock=clock)
         self._served: dict[str, Served] = {}
@@ -129,6 +134,7 @@ class Node:
             self._intake,
             open_lanes=self._broker.node_lanes if self._broker else None,
             orphans_found=self._orphans_found,
+            shares=self._shares,
         )
         self._loop = NodeLoop(
             self._batches,
@@ -136,6 +142,7 @@ class Node:
             device=self._device,
             filled=self._filled,
             clock=self._clock,
+            shares=self._shares,
             trace=None if self._export is None else _trace(self._export, self._clock),
         )
         self._stream_loop = StreamLoop(
@@ -161,7 +168,10 @@ class Node:
                 ),
                 claims=lambda: self._claimer.allowed,
                 allow=self._allow,
+                latency=lambda: {lane: served.as_record() for lane, served in self._served.items()},
             )
+            for served in self._served.values():
+                served.pace_changed = self._membership.check_soon
             self._start_task(self._membership.run(), "membership")
             self._start_task(self._claimer.run(), "claimer")
         if self._batches:
@@ -244,6 +254,7 @@ class Node:
             backlog_jobs=sum(served.backlog for served in self._served.values()),
             backlog_units=sum(staging.units for staging in staged),
             lanes=[served.as_state() for served in self._served.values()],
+            busy_us=int(max(0.0, self._loop.busy_until_s - self._clock()) * 1e6),
         )
 
     def _families(self) -> Iterator[Family]:

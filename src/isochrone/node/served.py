@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from isochrone.batching import BatchPolicy, Limits, jobs_to_claim
+from isochrone.arrivals import Arrivals
+from isochrone.batching import BatchPolicy, ClosedBy, Closing, Demand, Limits, jobs_to_claim
 from isochrone.deadline import Clock
+from isochrone.keys import Tier
 from isochrone.latency import Latency, LatencyModel
 from isochrone.model import Model, Servable, lane_name
-from isochrone.node.staging import JobKey, ReplyTo, Staging
+from isochrone.node.staging import JobKey, ReplyTo, StagedJob, Staging
+from isochrone.registry import LaneRecord
 from isochrone.v1 import link_pb2
 
 WARM_UP_REPEATS = 3
@@ -33,6 +37,16 @@ class Served(ABC):
     mean_weight: float = 1.0
     """Units of a job, lately."""
     routes: frozenset[str] = field(default_factory=frozenset)
+    left: dict[Tier, int] = field(default_factory=dict)
+    """Jobs that waited in its lane by tier, behind those of the last claim."""
+    siblings: int = 1
+    """How many nodes claim from its lane, this one counted."""
+    stands_back: bool = False
+    """Others are so much faster that it claims nothing."""
+    dropped: int = 0
+    compute_s: float = 0.0
+    wasted_s: float = 0.0
+    pace_changed: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         done = f"{self.jobs} jobs in {self.batches} batches"
@@ -65,13 +79,16 @@ class Served(ABC):
         """Nobody is there any more to be answered."""
         self.staging.take([job for job in self.staging.jobs if job.reply_to is caller])
 
+    def came(self, units: int, now_s: float) -> None:  # noqa: B027  only who batches has to know
+        """A job was staged."""
+
     def grant(self, key: JobKey, chunks: int) -> None:  # noqa: B027  most models have no chunks
         """Whoever takes a job's chunks has room for more."""
 
     def ran(self, *, jobs: int, units: int, compute_s: float | None) -> None:
         """Takes in a batch that ran as planned. None: how long it took says nothing of the model."""
-        if compute_s is not None:
-            self.latency.observe(units, compute_s)
+        if compute_s is not None and self.latency.observe(units, compute_s):
+            self.pace_changed()
         self.jobs += jobs
         self.units += units
         self.batches += 1
@@ -100,7 +117,28 @@ class Served(ABC):
             units=self.units,
             mean_units=self.mean_units,
             mean_jobs=self.mean_jobs,
+            backlog_jobs=self.backlog,
+            backlog_units=self.staging.units,
+            stands_back=self.stands_back,
+            dropped=self.dropped,
+            compute_s=self.compute_s,
+            wasted_s=self.wasted_s,
         )
+
+    def as_record(self) -> LaneRecord:
+        """How long its batches take, for the registry."""
+        line = self.latency.current
+        return LaneRecord(
+            base_us=line.base_s * 1e6,
+            per_unit_us=line.per_unit_s * 1e6,
+            spread=line.spread,
+            batch_units=self.batch_units,
+        )
+
+    @property
+    def batch_units(self) -> int:
+        """The most units of one batch."""
+        return self.model.max_units
 
 
 @dataclass(slots=True, repr=False, eq=False, kw_only=True)
@@ -109,6 +147,12 @@ class BatchServed(Served):
 
     model: Model
     policy: BatchPolicy
+    clock: Clock
+    arrivals: Arrivals
+    passed_over: int = 0
+    """Units staged that the last batch left behind though they were more urgent."""
+    overloaded: bool = False
+    """Not all that was staged could be in time when the last batch was closed."""
 
     @classmethod
     def warmed_up(cls, model: Model, *, device: str, filled: asyncio.Event, clock: Clock) -> Self:
@@ -136,12 +180,50 @@ class BatchServed(Served):
             latency=LatencyModel.fitted(samples),
             staging=Staging(filled),
             routes=frozenset(model.routes),
+            clock=clock,
+            arrivals=Arrivals(),
         )
 
     @property
+    def batch_units(self) -> int:
+        return self.model.batch_units
+
+    @property
+    def demand(self) -> Demand:
+        """What is asked of it, as far as it knows."""
+        behind = sum(self.left.values()) * self.mean_weight / max(1, self.siblings)
+        rate = self.arrivals.rate(self.clock())
+        return Demand(arriving=rate, behind=behind, tight_s=self.arrivals.tight_s)
+
+    @property
     def room(self) -> int:
-        """Units that may still be staged: one batch."""
-        return self.model.batch_units - self.staging.units - self.staging.expected_units
+        """Units that may still be staged: what the next batch takes, and no more than two batches in all. What is
+        left in the lane, another node may take first."""
+        held = self.staging.units + self.staging.expected_units
+        next_batch = self.policy.enough_units(self.latency.current, self.demand)
+        if self.overloaded:
+            next_batch = self.model.batch_units
+        able = held - min(self.passed_over, self.staging.units)
+        return min(next_batch - able, 2 * self.model.batch_units - held)
+
+    def came(self, units: int, now_s: float) -> None:
+        self.arrivals.came(units, now_s)
+
+    def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:
+        """Decides over what is staged."""
+        closing = self.policy.close(
+            self.staging.jobs,
+            now_s=self.clock(),
+            latency=self.latency.current,
+            demand=self.demand,
+            owed=owed,
+        )
+        self.overloaded = closing.closed_by is ClosedBy.OVERLOAD
+        self.passed_over = 0
+        if self.overloaded:
+            due_s = min(job.objective_s for job in closing.run)
+            self.passed_over = sum(job.units for job in closing.keep if job.objective_s < due_s)
+        return closing
 
     @property
     def jobs_wanted(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from isochrone.batching import ClosedBy
 from isochrone.errors import IsochroneError
+from isochrone.keys import Tier
 from isochrone.node.credit import Credit
 from isochrone.tracing import SpanContext
 from isochrone.v1 import budget_pb2
@@ -33,6 +34,7 @@ class StagedJob:
     objective_s: float
     deadline_s: float
     claimed_s: float
+    tier: Tier = Tier.STANDARD
     credit: Credit | None = None
     """Where its answer streams: for how many chunks there is room at its taker's."""
     traceparent: str = ""

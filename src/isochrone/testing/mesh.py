@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from isochrone.answers import AnswerStore
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
-from isochrone.config import MeshConfig, RouteConfig, RouterConfig
+from isochrone.config import CallerConfig, MeshConfig, RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.memory_broker import MemoryBroker
@@ -68,10 +68,11 @@ class LocalMesh:
         lanes: bool = True,
         hop_s: float = 0.0,
         router: RouterConfig | Mapping[str, Any] | None = None,
+        callers: Mapping[str, CallerConfig | Mapping[str, Any]] | None = None,
         answers: AnswerStore | None = None,
     ) -> None:
-        """`models` are served by each of so many `nodes`. `routes` and `router` are as in a mesh's YAML file;
-        a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
+        """`models` are served by each of so many `nodes`. `routes`, `router` and `callers` are as in a mesh's YAML
+        file; a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
         links as they do without Redis. `hop_s` is how long a message takes over a link. `answers` is where the
         routers keep last good answers together; without it, each does by itself."""
         loop = asyncio.get_running_loop()
@@ -87,6 +88,7 @@ class LocalMesh:
                 "mesh": MESH,
                 "redis": {"url": "none"},
                 "router": {**NO_LINGER, **_given(router)},
+                "callers": {caller: _given(its) for caller, its in (callers or {}).items()},
                 "routes": {route: _with_lanes(route, sla, models) for route, sla in routes.items()},
             }
         )

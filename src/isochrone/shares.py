@@ -1,0 +1,62 @@
+"""What each tier has had of a node's device lately, what it is owed, and how claims are divided by that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from math import ceil, exp
+
+from isochrone.deadline import Clock
+from isochrone.keys import Tier
+
+LATELY_S = 2.0
+"""The device's time is forgotten in about so long."""
+
+
+class Shares:
+    """Sees to it that every tier with work gets its least share of the device; what is left goes to higher tiers."""
+
+    def __init__(self, least: Mapping[Tier, float], *, clock: Clock) -> None:
+        """`least`: the fraction of the device's time that a tier gets while it has work."""
+        self._least = least
+        self._clock = clock
+        self._used_s = dict.fromkeys(Tier, 0.0)
+        self._since_s = clock()
+
+    def __repr__(self) -> str:
+        whole_s = sum(self._used_s.values()) or 1.0
+        return f"<Shares {', '.join(f'{tier} {used_s / whole_s:.0%}' for tier, used_s in self._used_s.items())}>"
+
+    def spent(self, tier: Tier, seconds: float) -> None:
+        """A tier has had so much of the device."""
+        self._forget()
+        self._used_s[tier] += seconds
+
+    def owed(self, waiting: Collection[Tier]) -> dict[Tier, float]:
+        """Of the tiers that have work: how many seconds each is short of its share, the most first."""
+        self._forget()
+        whole_s = sum(self._used_s.values())
+        short = {tier: self._least.get(tier, 0.0) * whole_s - self._used_s[tier] for tier in waiting}
+        return {tier: short[tier] for tier in sorted(short, key=lambda tier: -short[tier]) if short[tier] > 0}
+
+    def divided(self, jobs: int, waiting: Mapping[Tier, int]) -> dict[Tier, int]:
+        """How many jobs to claim of each tier, preferred first, going by how many waited there when last counted.
+
+        Of a tier that had none the claim may find some: together they may be more than `jobs`.
+        """
+        owed = self.owed([tier for tier, count in waiting.items() if count])
+        wants = {tier: min(jobs, max(1, ceil(self._least.get(tier, 0.0) * jobs))) for tier in owed}
+        left = jobs - sum(min(want, waiting[tier]) for tier, want in wants.items())
+        for tier in Tier:
+            if left <= 0:
+                break
+            before = wants.get(tier, 0)
+            wants[tier] = before + left
+            left -= max(0, min(left, waiting.get(tier, 0) - before))
+        return wants
+
+    def _forget(self) -> None:
+        now_s = self._clock()
+        kept = exp((self._since_s - now_s) / LATELY_S)
+        self._since_s = now_s
+        for tier in self._used_s:
+            self._used_s[tier] *= kept
