@@ -198,8 +198,10 @@ def summary(recorder: Recorder) -> dict[str, Any]:
     latencies_ms = np.array(recorder.latencies_s) * 1e3
     lags_ms = np.array(recorder.lags_s) * 1e3
     found: dict[str, Any] = {"answered": len(recorder.latencies_s), "errors": dict(recorder.errors)}
-    if not len(latencies_ms) and recorder.errors:
-        latencies_ms = np.array([np.inf])  # later than anybody waited
+    if not len(latencies_ms) and recorder.errors:  # later than anybody waited
+        late = float("inf")
+        found |= {"quantiles_ms": [[round(float(share), 4), late] for share in _QUANTILES]}
+        found |= dict.fromkeys(("p50_ms", "p99_ms", "p999_ms", "mean_ms"), late)
     if len(latencies_ms):
         quantiles = np.quantile(latencies_ms, _QUANTILES)
         found["quantiles_ms"] = [

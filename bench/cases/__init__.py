@@ -8,8 +8,10 @@ from bench.cases import (
     fanout,
     flood,
     llm,
+    machinery,
     overload,
     photos,
+    planning,
     rank1,
     rank64,
     session,
@@ -31,5 +33,7 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "telling": telling.run,
     "collector": collector.run,
     "twonodes": twonodes.run,
+    "machinery": machinery.run,
+    "planning": planning.run,
     "overload": overload.run,
 }
