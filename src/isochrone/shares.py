@@ -10,6 +10,8 @@ from isochrone.keys import Tier
 
 LATELY_S = 2.0
 """The device's time is forgotten in about so long."""
+LEAST_S = 0.010
+"""What a tier lacks is owed once it is more than this: a job or two out of turn are no injustice."""
 
 
 class Shares:
@@ -36,7 +38,7 @@ class Shares:
         self._forget()
         whole_s = sum(self._used_s.values())
         short = {tier: self._least.get(tier, 0.0) * whole_s - self._used_s[tier] for tier in waiting}
-        return {tier: short[tier] for tier in sorted(short, key=lambda tier: -short[tier]) if short[tier] > 0}
+        return {tier: short[tier] for tier in sorted(short, key=lambda tier: -short[tier]) if short[tier] > LEAST_S}
 
     def divided(self, jobs: int, waiting: Mapping[Tier, int]) -> dict[Tier, int]:
         """How many jobs to claim of each tier, preferred first, going by how many waited there when last counted.
@@ -50,7 +52,7 @@ class Shares:
             if left <= 0:
                 break
             before = wants.get(tier, 0)
-            wants[tier] = before + left
+            wants[tier] = min(jobs, before + left)
             left -= max(0, min(left, waiting.get(tier, 0) - before))
         return wants
 

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from isochrone.answers import Kept, digest_of
 from isochrone.config import RouteConfig
+from isochrone.credentials import ANONYMOUS
 from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError, Overloaded, Unavailable
 from isochrone.starting import Ended
 from isochrone.testing.mesh import LocalMesh
@@ -527,4 +528,4 @@ async def test_a_trace_says_what_stood_in() -> None:
 
 
 def key_of(at: LocalMesh, request: bytes) -> bytes:
-    return digest_of(SLEEP, variant="", caller="", request=request)
+    return digest_of(SLEEP, variant="", caller=ANONYMOUS, request=request)
