@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from bench.cases import (
+    bursty,
     collector,
     echo,
     fanout,
@@ -12,9 +13,11 @@ from bench.cases import (
     overload,
     photos,
     planning,
+    pool,
     rank1,
     rank64,
     session,
+    slownode,
     telling,
     twonodes,
 )
@@ -36,4 +39,7 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "machinery": machinery.run,
     "planning": planning.run,
     "overload": overload.run,
+    "bursty": bursty.run,
+    "pool": pool.run,
+    "slownode": slownode.run,
 }
