@@ -43,7 +43,7 @@ class Timer:
     window_s: float
     """How long the first of a batch waits for so many."""
     objective_s: float
-    """Of all jobs: so they came that long before they are due."""
+    """Of all jobs, whose callers wait for longer: so they came that long before they are due."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 The simulator's scenario of that name with all times ten times as long (examples/scenarios/bursty.yaml): on a machine
 that others share, what a process is held up for is of the order of the 15 ms that its tightest callers have. Both sides
-are the same nodes, router and lanes. Those of the peers are asked with an SLA of ten minutes, so that nobody is refused
-or dropped, and batches run in the order of arrival.
+are the same nodes, router and lanes. Those of the peers are asked with an SLA of a minute, so that nobody is refused or
+dropped, and batches run in the order of arrival.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ async def run(runner: Runner) -> CaseResult:
         measurements=runner.measurements,
         notes=[
             "all times are ten times the scenario's: this machine's hiccups are of the order of 15 ms",
-            f"rates are told apart to {(MOST / LEAST) ** (0.5**STEPS) - 1:.0%}; one under {LEAST:.0%} of capacity counts as that",
+            f"rates are told apart to {(MOST / LEAST) ** (0.5**STEPS) - 1:.0%}; "
+            f"one under {LEAST:.0%} of capacity counts as that",
         ],
     )
 

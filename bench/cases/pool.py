@@ -1,7 +1,7 @@
 """A day's load over slow, cheap nodes and a fast, dear one: what answers in time cost, against fixed placements.
 
-A placement that is fixed sends all to one kind of node, or each kind its share, whatever happens. Only such are compared
-as answer as many in time as the mesh does, or nearly: it is no art to be cheap for those that one answers.
+A placement that is fixed sends all to one kind of node, or each kind its share, whatever happens. Only such are
+compared as answer as many in time as the mesh does, or nearly: it is no art to be cheap for those that one answers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""One node of three becomes ten times as slow under load: how soon the others make up for it, and at what extra load."""
+"""One node of three becomes ten times as slow under load: how soon the others make up for it, at what extra load."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from bench.cores import named
 from bench.result import CaseResult, Verdict
@@ -32,7 +33,7 @@ async def run(runner: Runner) -> CaseResult:
     recovered: list[float] = []
     extra: list[float] = []
     for round in range(1, runner.rounds + 1):
-        pace.write_text("1", encoding="ascii")
+        _write(pace, 1)
         async with mesh(config, cores) as serving:
             side = runner.side("mesh", serving, round=round, method=METHOD, payloads=payloads)
             slow_s = runner.seconds
@@ -41,7 +42,7 @@ async def run(runner: Runner) -> CaseResult:
             resent = await _resent(serving)
             async with side.promised(RATE, str(OBJECTIVE_MS), *cuts, what=WHAT, seconds=seconds) as load:
                 await asyncio.sleep(runner.warmup_s + slow_s)
-                pace.write_text(str(FACTOR), encoding="ascii")
+                _write(pace, FACTOR)
                 measured = await load.measured()
             before, meanwhile, after = measured.data["parts"]
             recovered.append(after["answered_p99_ms"] / before["answered_p99_ms"])
@@ -78,6 +79,13 @@ async def run(runner: Runner) -> CaseResult:
 def _p99(part: dict[str, float | None]) -> str:
     value = part["answered_p99_ms"]
     return "none" if value is None else in_digits(value)
+
+
+def _write(pace: Path, factor: int) -> None:
+    """In one step: the node may read it at any moment."""
+    new = pace.with_suffix(".new")
+    new.write_text(str(factor), encoding="ascii")
+    new.replace(pace)
 
 
 async def _resent(serving: Serving) -> int:
