@@ -15,7 +15,7 @@ from google.rpc import status_pb2
 from conftest import StartMesh
 from harness import Load, RedisServer, Status, goes_through_redis, new_body, send, until
 from isochrone.client import Client
-from isochrone.errors import DeadlineExceeded, InvalidRequest, UnknownRoute, UnknownVariant
+from isochrone.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownRoute, UnknownVariant
 from isochrone.ports import a_free_one
 from isochrone.status import from_status
 from isochrone.testing.models import ECHO, REPEAT, SLEEP
@@ -191,7 +191,8 @@ async def test_a_caller_that_gives_up_is_forgotten_everywhere(mesh: StartMesh, r
 
 async def test_a_client_that_vanishes_takes_its_requests_along(mesh: StartMesh) -> None:
     """Nobody waits for them any more."""
-    running = await mesh(nodes=1, options={"sleep_ms": 300, "batch_jobs": 1})
+    route = {"objective_ms": 10_000, "deadline_ms": 10_000}
+    running = await mesh(nodes=1, route=route, options={"sleep_ms": 300, "batch_jobs": 1})
     async with raw(running.router.address) as at:
         await at.hear()
         await at.say(*(router_pb2.SessionRequest(id=id, route=SLEEP) for id in range(1, 9)))
@@ -218,14 +219,15 @@ async def test_a_flood_is_held_up_by_the_window(mesh: StartMesh) -> None:
         answers = await at.answers(count)
         watching.cancel()
     assert len(answers) == count
-    assert {answer.status for answer in answers.values()} <= {b""} or _only_late(answers)
+    assert {answer.status for answer in answers.values()} <= {b""} or _only_late(answers), answers
     assert most <= window
     await running.at_rest()
 
 
 def _only_late(answers: dict[int, router_pb2.SessionAnswer]) -> bool:
-    """Those at the end of a flood may be past their deadline when their turn comes."""
-    return all(isinstance(error_in(answer), DeadlineExceeded) for answer in answers.values() if answer.status)
+    """Those at the end of a flood may be past their deadline when their turn comes, or would be."""
+    late = (DeadlineExceeded, Overloaded)
+    return all(isinstance(error_in(answer), late) for answer in answers.values() if answer.status)
 
 
 async def test_a_client_that_stops_reading_is_held_up_and_costs_no_memory(mesh: StartMesh) -> None:
@@ -278,7 +280,7 @@ async def test_a_client_that_never_reads_what_it_has_streamed(mesh: StartMesh) -
 
         flooding = asyncio.create_task(flood())
         before_that = -1
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while id != before_that:  # until it is held up
                 before_that = id
                 assert {(await send(other)).outcome for _ in range(20)} == {"answered"}

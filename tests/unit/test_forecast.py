@@ -66,7 +66,7 @@ def test_a_lasting_difference_is_learnt() -> None:
     """Answers that come 3 ms later than foretold are expected to."""
     correction, now_s = fed(*[5.0] * 100)
     assert correction.expected_s(now_s) == pytest.approx(0.003, rel=0.01)
-    assert correction.at(0.5) == 0
+    assert correction.at(0.5, 0.0) == 0
 
 
 def test_one_answer_that_is_far_off_changes_little() -> None:
@@ -81,7 +81,7 @@ def test_the_quantile_grows_with_the_spread() -> None:
     """And covers nearly all answers of a steady kind."""
     dice = random.Random(7)
     correction, now_s = fed(*[5 + dice.gauss(0, 1) for _ in range(2000)])
-    within_s = 0.002 + correction.expected_s(now_s) + correction.at(0.999)
+    within_s = 0.002 + correction.expected_s(now_s) + correction.at(0.999, now_s)
     assert sum(5 + dice.gauss(0, 1) <= within_s * 1e3 for _ in range(2000)) >= 1990
 
 
@@ -89,3 +89,13 @@ def test_what_is_not_confirmed_fades() -> None:
     """So that a lane which was slow once is tried again."""
     correction, now_s = fed(*[100.0] * 100)
     assert correction.expected_s(now_s + 10 * STALE_S) < 0.001
+
+
+def test_so_does_how_far_apart_answers_were() -> None:
+    """Else a lane whose answers came unsteadily once is never asked again; and one answer doesn't bring it back."""
+    correction, now_s = fed(*[5.0, 25.0] * 100)
+    then_s = now_s + 10 * STALE_S
+    assert correction.at(0.999, now_s) > 0.03
+    assert correction.at(0.999, then_s) < 0.001
+    correction.observe(foretold_s=0.002, took_s=0.005, now_s=then_s)
+    assert correction.at(0.999, then_s) < 0.005

@@ -44,6 +44,9 @@ class Correction:
         """An answer has come."""
         error_s = took_s - foretold_s
         since_s = now_s - self._heard_s
+        kept = self._kept(now_s)
+        self._bias_s *= kept
+        self._spread_s *= kept
         self._heard_s = now_s
         self._answers = min(self._answers + 1, COUNTED)
         if self._answers <= FIRST:
@@ -58,11 +61,15 @@ class Correction:
 
     def expected_s(self, now_s: float) -> float:
         """To be added to what is foretold."""
+        return self._bias_s * self._kept(now_s)
+
+    def at(self, quantile: float, now_s: float) -> float:
+        """And to be added to that, for so many of the answers to be in time."""
+        return self._spread_s * self._kept(now_s) * tail(quantile)
+
+    def _kept(self, now_s: float) -> float:
+        """The part of what was learnt that silence has left."""
         silence_s = now_s - self._heard_s
         if silence_s <= STALE_S or not self._answers:
-            return self._bias_s
-        return float(self._bias_s * 0.5 ** (silence_s / STALE_S))
-
-    def at(self, quantile: float) -> float:
-        """And to be added to that, for so many of the answers to be in time."""
-        return self._spread_s * tail(quantile)
+            return 1.0
+        return float(0.5 ** (silence_s / STALE_S))

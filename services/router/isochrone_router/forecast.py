@@ -106,6 +106,11 @@ class Forecast:
         self.weight = max(1.0, weight / count)
         self.best_base_s, self.best_per_unit_s = best.base_s, best.per_unit_s
 
+    @property
+    def jobs_at_once(self) -> float:
+        """As many as its nodes take in one batch each."""
+        return self.batch_units * len(self.nodes) / self.weight
+
     def cost_of(self, units: float) -> float:
         """Of a request of so many units in a full batch, at what its devices cost."""
         if self.streams:

@@ -37,7 +37,7 @@ class Promises:
         untried_s = 1.5 * promised_s + UNTRIED_MARGIN_S
         if known.answers < TRIED:
             return untried_s
-        margin_s = max(0.0, known.expected_s(now_s)) + known.at(QUANTILE) + LEAST_MARGIN_S
+        margin_s = max(0.0, known.expected_s(now_s)) + known.at(QUANTILE, now_s) + LEAST_MARGIN_S
         return min(promised_s + margin_s, untried_s)
 
 

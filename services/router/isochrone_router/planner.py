@@ -12,6 +12,10 @@ from isochrone_router.forecast import Forecast, NodeFacts
 
 LEAST_SPARE = 0.1
 """Work that will be late is taken in while at least this share of a lane's time is left by work in time."""
+LIKELY = 0.9
+"""The chance to be in time with which a job may go behind others. Under overload the last place that is expected to be
+in time is where all find themselves, and half of those who take it wait in vain. To leave it empty costs nothing: what
+goes before keeps the nodes as busy."""
 SOON_S = 0.001
 """Whoever is refused is told to wait at least so long."""
 
@@ -118,8 +122,9 @@ class _Found(NamedTuple):
 
 def plan(ask: Ask, lanes: Sequence[LaneFacts], smaller: Sequence[LaneFacts] = ()) -> Plan | Refused:
     """The first lane, in the order given (the cheapest first), that will be in time at the quantile of the target;
-    else the one that is expected to be done first, if that is in time; else the same of the `smaller`; else one that
-    nobody waits for, to see; else, late, what time is left over; else a refusal that says why, and when to come back.
+    else the one that is expected to be done first, if that is likely to be in time; else the same of the `smaller`;
+    else one that nobody waits for, to see; else, late, what time is left over; else a refusal that says why, and when
+    to come back.
     """
     best: _Found | None = None
     why = Why.FASTEST
@@ -128,7 +133,7 @@ def plan(ask: Ask, lanes: Sequence[LaneFacts], smaller: Sequence[LaneFacts] = ()
         if isinstance(found, Plan):
             return found if group is lanes else found._replace(why=Why.SMALLER)
         if found is not None:
-            if ask.now_s + found.finish.expected_s <= ask.due_s:
+            if _is_likely(ask, found):
                 return _planned(ask, found, why)
             if best is None or found.finish.expected_s < best.finish.expected_s:
                 best = found
@@ -155,7 +160,7 @@ def _first_in_time(ask: Ask, lanes: Sequence[LaneFacts]) -> Plan | _Found | None
         found = _found(ask, facts)
         if found is None:
             continue
-        if found.finish.expected_s + facts.correction.at(ask.target) <= within_s:
+        if found.finish.expected_s + facts.correction.at(ask.target, ask.now_s) <= within_s:
             return _planned(ask, found, Why.CHEAPEST if found.node is None else Why.ADDRESSED)
         if fastest is None or found.finish.expected_s < fastest.finish.expected_s:
             fastest = found
@@ -183,21 +188,28 @@ def _found(ask: Ask, facts: LaneFacts) -> _Found | None:
 
 def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found:
     node = min(nodes, key=lambda node: node.backlog_s + node.base_s)
-    foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s)
+    foretold_s = 0.0  # where it answers step by step, beside others, only experience says
     if not facts.forecast.streams:
-        foretold_s += node.base_s + node.per_unit_s * ask.units
+        foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s) + node.base_s + node.per_unit_s * ask.units
     expected_s = foretold_s + facts.correction.expected_s(ask.now_s)
     return _Found(facts, Finish(expected_s, foretold_s, node.backlog_s), node)
 
 
 def _planned(ask: Ask, found: _Found, why: Why) -> Plan:
     facts, finish, node = found
-    quantile_s = finish.expected_s + facts.correction.at(ask.target)
+    quantile_s = finish.expected_s + facts.correction.at(ask.target, ask.now_s)
     left_s = ask.due_s - ask.now_s - quantile_s
     jobs = 0
     if left_s > 0 and node is None:
         jobs = min(facts.forecast.jobs_within(left_s), ask.lane_cap - facts.forecast.waiting.total - 1)
     return Plan(facts.lane, node, why, finish, quantile_s, jobs)
+
+
+def _is_likely(ask: Ask, found: _Found) -> bool:
+    """Whether it is expected to be in time and, where more goes first than the nodes can begin with, likely to be."""
+    facts, finish, _ = found
+    left_s = ask.due_s - ask.now_s - finish.expected_s
+    return left_s >= (0.0 if finish.ahead <= facts.forecast.jobs_at_once else facts.correction.at(LIKELY, ask.now_s))
 
 
 def _late(ask: Ask, best: _Found) -> Plan | None:
@@ -209,11 +221,18 @@ def _late(ask: Ask, best: _Found) -> Plan | None:
     spare = forecast.spare(ask.units, rank=ask.rank, now_s=ask.now_s, within_s=ask.due_s - ask.now_s)
     if spare < LEAST_SPARE:
         return None
-    foretold_s, ahead = forecast.finish(ask.units, rank=ask.rank, due_s=ask.end_s, now_s=ask.now_s)
+    foretold_s, ahead = forecast.finish(ask.units, rank=ask.rank, due_s=late_due_s(ask), now_s=ask.now_s)
     expected_s = foretold_s / min(spare, 1.0) + best.facts.correction.expected_s(ask.now_s)
     if expected_s > left_s:
         return None
     return _planned(ask, best._replace(finish=Finish(expected_s, foretold_s, ahead)), Why.LATE)
+
+
+def late_due_s(ask: Ask) -> float:
+    """When a job that will be late is due, as far as its lane's order goes: behind every job in time that may come
+    while anybody waits for it. If it were due at its end, it would go before jobs that can still be in time once it had
+    waited for long, and make them late in their turn: all of them, soon."""
+    return ask.end_s + (ask.due_s - ask.now_s)
 
 
 def _is_idle(ask: Ask, found: _Found) -> bool:

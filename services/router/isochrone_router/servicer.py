@@ -37,7 +37,7 @@ from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
-from isochrone_router.planner import Ask, Plan, Refused, Why
+from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
 from isochrone_router.plans import Plans
 from isochrone_router.prices import Prices
 from isochrone_router.waiting import RANK
@@ -218,7 +218,7 @@ class Servicer:
             router=self._boot,
             id=flight.id,
             route=call.route,
-            objective_us=int(flight.due_at_s * 1e6),
+            objective_us=int((ledger.received_s + ledger.objective_s) * 1e6),
             deadline_us=int(flight.deadline_at_s * 1e6),
             weight=flight.job.weight,
             tier=flight.tier,
@@ -248,7 +248,7 @@ class Servicer:
                 self._dispatcher.recount(sla.lanes)
             raise plan.error()
         if plan.why is Why.LATE:
-            flight.due_at_s = flight.deadline_at_s
+            flight.due_at_s = late_due_s(ask)
         flight.plan, flight.option = plan, plans.options[plan.lane]
         flight.alternatives = plans.views
         ledger.decision = budget_pb2.Decision(

@@ -12,6 +12,9 @@ from isochrone.cli.where import mesh_file
 from isochrone.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from isochrone.cli.at_best import AtBest
     from isochrone.config import FallbackConfig, MeshConfig
 
 EPILOG = (
@@ -31,41 +34,43 @@ def check(
     from rich.markup import escape
 
     from isochrone.certificates import findings, today
+    from isochrone.cli.at_best import lanes_at_best
     from isochrone.config import load_config
 
     path = mesh_file(config)
     loaded = load_config(path)
-    found = problems(loaded, path)
+    found = service_problems(loaded, path)
+    known = {} if found else lanes_at_best(loaded)
+    found += problems(loaded, path, known)
     certificates = findings(loaded, now=today())
     found += [finding.at(path) for finding in certificates if finding.fatal]
     if found:
         raise ConfigError("\n".join(found))
-    nodes = ", ".join(f"{node.replicas} {name} on {node.device}" for name, node in loaded.nodes.items()) or "none"
     out.print(f"[bold green]OK[/] {path}: mesh {loaded.mesh}", soft_wrap=True)
     for finding in certificates:
         err.print(f"[yellow]warning:[/] {escape(finding.at(path))}", soft_wrap=True)
+    for doubt in doubts(loaded, path, known):
+        err.print(f"[yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
     if loaded.mesh_tls is not None or loaded.router.tls is not None:
         out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
     out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
     if loaded.remembers:
         out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
-    out.print(f"  nodes    {nodes}", soft_wrap=True)
+    out.print(f"  nodes    {_nodes(loaded) or 'none'}", soft_wrap=True)
     for name, route in loaded.routes.items():
-        lanes = ", ".join(route.lanes)
+        lanes = ", ".join(route.lanes) + (f", smaller {', '.join(route.smaller)}" if route.smaller else "")
         promise = f"{route.target * 100:g} % within {route.objective_ms:g} ms, deadline {route.deadline_ms:g} ms"
         ways = ", then ".join(_in_words(way) for way in route.fallback)
         out.print(f"  {name}  {promise}, on {lanes}" + (f"; else {ways}" if ways else ""), soft_wrap=True)
 
 
-def problems(config: MeshConfig, path: Path) -> list[str]:
-    """What the shape of the file can't tell: services that are not there, their options, lanes nobody serves."""
+def problems(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> list[str]:
+    """What the shape of the file can't tell: lanes nobody serves, and objectives that nobody could meet."""
+    from isochrone.cli.at_best import broken_promise
+    from isochrone.config import place_of
+
     found = []
-    for group in config.nodes:
-        try:
-            _check_options(group, config, path)
-        except ConfigError as error:
-            found += [f"{path}: nodes.{group}: {line}" for line in error.message.splitlines()]
     if config.router.callers_file is not None:
         try:
             _check_callers(config)
@@ -73,13 +78,17 @@ def problems(config: MeshConfig, path: Path) -> list[str]:
             found += [f"router.callers_file: {line}" for line in error.message.splitlines()]
     devices = {node.device for node in config.nodes.values()}
     for name, route in config.routes.items():
-        for lane in route.lanes:
-            device = lane.rpartition("@")[2]
-            if devices and device not in devices:
-                has = ", ".join(sorted(devices))
-                found.append(
-                    f"{path}: routes.{name}.lanes: {lane}: no node group has device {device!r}; there is {has}"
-                )
+        for key, lanes in (("lanes", route.lanes), ("smaller", route.smaller)):
+            for lane in lanes:
+                device = lane.rpartition("@")[2]
+                if devices and device not in devices:
+                    has = ", ".join(sorted(devices))
+                    found.append(
+                        f"{path}: routes.{name}.{key}: {lane}: no node group has device {device!r}; there is {has}"
+                    )
+        broken = broken_promise(route, known)
+        if broken is not None:
+            found.append(f"{place_of(path, 'routes', name, 'objective_ms')}: {broken}")
     return found
 
 
@@ -91,24 +100,54 @@ def _check_callers(config: MeshConfig) -> None:
     CallersFile(config.router.callers_file, others=config.callers)
 
 
-def _check_options(group: str, config: MeshConfig, path: Path) -> None:
-    """A service's module may offer `settings.options_of(node)`. Raises ConfigError."""
-    from importlib import import_module
-    from importlib.util import find_spec
+def doubts(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> list[str]:
+    """What can be used as it is, and is hardly what was meant."""
+    from isochrone.cli.at_best import doubtful_promise
+    from isochrone.config import place_of
 
+    found = []
+    devices = {node.device for node in config.nodes.values()}
+    for device in config.devices:
+        if devices and device not in devices:
+            has = ", ".join(sorted(devices))
+            found.append(f"{place_of(path, 'devices', device)}: no node group has this device; there is {has}")
+    for name, route in config.routes.items():
+        doubtful = doubtful_promise(route, known)
+        if doubtful is not None:
+            found.append(f"{place_of(path, 'routes', name, 'objective_ms')}: {doubtful}")
+    return found
+
+
+def service_problems(config: MeshConfig, path: Path) -> list[str]:
+    """Services that are not there, options that they don't know, and devices that they can't have."""
+    from isochrone.cli.installed import settings_of
+    from isochrone.config import place_of
+    from isochrone.config.placing import is_emulated
     from isochrone.stack import SERVICES, service_module
 
-    node = config.nodes[group]
-    module = service_module(node.service)
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        known = ", ".join(SERVICES)
-        raise ConfigError(f"service: no module {module!r} is installed; known: {known}, or a module's dotted name")
-    if spec.submodule_search_locations is not None and find_spec(f"{module}.settings"):
-        import_module(f"{module}.settings").options_of(node)
+    found = []
+    for group, node in config.nodes.items():
+        try:
+            settings = settings_of(node.service)
+            if settings is not None:
+                settings.options_of(node)
+        except ConfigError as error:
+            found += [f"{path}: nodes.{group}: {line}" for line in error.message.splitlines()]
+        if is_emulated(node.device) and service_module(node.service) != SERVICES["toy"]:
+            place = place_of(path, "nodes", group, "device")
+            found.append(
+                f"{place}: {node.device}: emulated devices are the toy's; {node.service} computes on real ones"
+            )
+    return found
+
+
+def _nodes(config: MeshConfig) -> str:
+    from isochrone.config.placing import is_emulated
+
+    return ", ".join(
+        f"{node.replicas} {name} on {node.device}" + (" (emulated)" if is_emulated(node.device) else "")
+        for name, node in config.nodes.items()
+    )
 
 
 def _in_words(way: FallbackConfig) -> str:

@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from isochrone.building.pace import Pace
 from isochrone.cli.screen import err, examples, out
 from isochrone.errors import ConfigError
 
@@ -48,6 +50,8 @@ def build(
         folder, build = models / variant, builders[variant].build
         if build.is_current(folder) and not force:
             err.print(f"[green]✓[/] {variant} is current in {folder}", soft_wrap=True)
+            if Pace.read(folder) is None:
+                _measure(builders[variant].package, folder)
             continue
         err.print(f"Building {variant} in {folder}", soft_wrap=True)
         try:
@@ -57,6 +61,20 @@ def build(
             raise ConfigError(f"{error.filename or folder}: {error.strerror or error}") from error
         size = f"{report.size_bytes / 2**20:.1f} MB"
         err.print(f"[green]✓[/] {variant} built in {report.seconds:.0f} s, {size}", soft_wrap=True)
+        _measure(builders[variant].package, folder)
+
+
+def _measure(package: str, folder: Path) -> None:
+    """Notes how long the model takes here, for `isochrone check` to compare objectives with."""
+    from isochrone.cli.measure import measure
+
+    try:
+        pace = measure(package, folder)
+        pace.write(folder)
+    except (ConfigError, ModuleNotFoundError, OSError) as error:  # it is built all the same
+        err.print(f"  [yellow]not measured:[/] {escape(str(error))}", soft_wrap=True)
+        return
+    err.print(f"  takes {pace.ms:.3g} ms for one of its {pace.unit} on this {pace.device}", soft_wrap=True)
 
 
 @app.command(

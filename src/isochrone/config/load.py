@@ -53,6 +53,12 @@ def line_of(path: Path, key: tuple[str, ...]) -> int:
     return _line_of(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), key)
 
 
+def place_of(path: Path, *location: str | int) -> str:
+    """File, line and key of what stands there in a file that has been read: "mesh.yaml:9: redis.url"."""
+    node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return f"{path}:{_line_of(node, location)}: {'.'.join(map(str, location))}"
+
+
 def validated(model: type[_Model], data: Any, *, where: Any) -> _Model:
     """`data` as `model`; `where(location)` says file and line of a key for the message of a ConfigError."""
     try:

@@ -15,6 +15,15 @@ CPU_COST, OTHER_COST = 1.0, 10.0
 SHARES: Mapping[Tier, float] = {Tier.GOLD: 0.3, Tier.STANDARD: 0.2, Tier.BATCH: 0.05}
 
 
+EMULATED = "emulated-"
+"""What the names of device classes begin with that are emulated, so that nobody takes them for others."""
+
+
+def is_emulated(device: str) -> bool:
+    """Whether a device class is one in name only: toys there take as long as they are told to."""
+    return device.startswith(EMULATED)
+
+
 class DeviceConfig(Section):
     """A device class: what one node of it costs."""
 

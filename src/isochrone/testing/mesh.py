@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from isochrone.answers import AnswerStore
 from isochrone.client.budget import Budget
 from isochrone.client.transport import Answer
-from isochrone.config import CallerConfig, MeshConfig, RouteConfig, RouterConfig
+from isochrone.config import CallerConfig, DeviceConfig, MeshConfig, RouteConfig, RouterConfig
 from isochrone.deadline import Clock
 from isochrone.errors import IsochroneError
 from isochrone.memory_broker import MemoryBroker
@@ -30,6 +30,16 @@ DEVICE = "cpu"
 SETTLE_S = 10.0
 NO_LINGER = {"linger_ms": 0}
 """Waiting for company saves CPU, which costs nothing here; and how short of it a process is, is nobody's to foresee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes of one device class, each of which serves these models."""
+
+    device: str
+    """"emulated-…" where it is one in name only, as whatever its answers say then tells."""
+    models: Sequence[Model | StreamModel]
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +74,26 @@ class LocalMesh:
         *,
         routes: Mapping[str, RouteConfig | Mapping[str, Any]],
         nodes: int = 1,
+        more: Sequence[Group] = (),
         routers: int = 1,
         lanes: bool = True,
         hop_s: float = 0.0,
         router: RouterConfig | Mapping[str, Any] | None = None,
+        devices: Mapping[str, DeviceConfig | Mapping[str, Any]] | None = None,
+        tiers: Mapping[str, float] | None = None,
         callers: Mapping[str, CallerConfig | Mapping[str, Any]] | None = None,
         answers: AnswerStore | None = None,
     ) -> None:
-        """`models` are served by each of so many `nodes`. `routes`, `router` and `callers` are as in a mesh's YAML
-        file; a route that names no lanes may use those of all models that serve it. Without `lanes`, jobs go over the
-        links as they do without Redis. `hop_s` is how long a message takes over a link. `answers` is where the
-        routers keep last good answers together; without it, each does by itself."""
+        """`models` are served by each of so many `nodes` on the device class "cpu", and `more` by others. `routes`,
+        `router`, `devices`, `tiers` and `callers` are as in a mesh's YAML file; a route that names no lanes may use
+        those of all models that serve it. Without `lanes`, jobs go over the links as they do without Redis. `hop_s` is
+        how long a message takes over a link. `answers` is where the routers keep last good answers together; without
+        it, each does by itself."""
         loop = asyncio.get_running_loop()
         self._clock: Clock = loop.clock if isinstance(loop, VirtualLoop) else loop.time
         self.broker = MemoryBroker(clock=self._clock) if lanes else None
         self.nodes: list[Node] = []
-        self._models = models
-        self._first_nodes = nodes
+        self._groups = (Group(DEVICE, models, nodes), *more)
         self._nodes_made = 0
         self._network = Network(hop_s=hop_s)
         config = MeshConfig.model_validate(
@@ -89,14 +102,16 @@ class LocalMesh:
                 "redis": {"url": "none"},
                 "router": {**NO_LINGER, **_given(router)},
                 "callers": {caller: _given(its) for caller, its in (callers or {}).items()},
-                "routes": {route: _with_lanes(route, sla, models) for route, sla in routes.items()},
+                "devices": {device: _given(cost) for device, cost in (devices or {}).items()},
+                "tiers": tiers or {},
+                "routes": {route: _with_lanes(route, sla, self._groups) for route, sla in routes.items()},
             }
         )
         self.routers = [
             Router(
                 config.model_copy(update={"router": config.router.model_copy(update={"name": f"router-{index}"})}),
                 broker=self.broker,
-                nodes=() if lanes else [_address(node) for node in range(nodes)],
+                nodes=() if lanes else [_address(node) for node in range(sum(group.nodes for group in self._groups))],
                 clock=self._clock,
                 dial=self._network.dial_as(f"router-{index}"),
                 busy=_NeverBusy(),
@@ -120,8 +135,9 @@ class LocalMesh:
 
     async def __aenter__(self) -> Self:
         try:
-            for _ in range(self._first_nodes):
-                await self.add_node(self._models)
+            for group in self._groups:
+                for _ in range(group.nodes):
+                    await self.add_node(group.models, device=group.device)
             await asyncio.gather(*(router.join() for router in self.routers))
             await self.settled()
         except BaseException:
@@ -130,6 +146,8 @@ class LocalMesh:
         return self
 
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for node in self.nodes:
+            self.heal(node)  # else neither end would hear that the other leaves
         for router in self.routers:
             await router.close()
         for node in list(self.nodes):
@@ -142,12 +160,14 @@ class LocalMesh:
         *,
         timeout_s: float | None = None,
         variant: str | None = None,
+        tier: str = "",
         router: int = 0,
     ) -> Answer:
         """What a client of one of the routers gets: the answer with its budget, or an IsochroneError with its
         `budget`. Cancelled with the task that waits for it."""
+        call = self.make_call(route, payload, timeout_s, variant, tier)
         try:
-            answered = await self.routers[router].front.serve(self.make_call(route, payload, timeout_s, variant))
+            answered = await self.routers[router].front.serve(call)
         except IsochroneError as error:
             if error.budget is not None:
                 error.budget = Budget(error.budget)
@@ -167,7 +187,14 @@ class LocalMesh:
         """The chunks of an answer that streams; `ended` is told of its end. Closing the iterator ends the request."""
         return streamed(self.routers[router].front.start, self.make_call(route, payload, timeout_s, variant), ended)
 
-    def make_call(self, route: str, payload: bytes, timeout_s: float | None = None, variant: str | None = None) -> Call:
+    def make_call(
+        self,
+        route: str,
+        payload: bytes,
+        timeout_s: float | None = None,
+        variant: str | None = None,
+        tier: str = "",
+    ) -> Call:
         """A request as it arrives now, for a Start."""
         now_s = self._clock()
         return Call(
@@ -176,16 +203,17 @@ class LocalMesh:
             received_s=now_s,
             deadline_s=None if timeout_s is None else now_s + timeout_s,
             variant=variant,
+            tier=tier,
         )
 
-    async def add_node(self, models: Sequence[Model | StreamModel]) -> Node:
+    async def add_node(self, models: Sequence[Model | StreamModel], *, device: str = DEVICE) -> Node:
         """Starts one more node. Routers find it in the registry within a heartbeat: `settled` waits for that.
         Without lanes there is no registry, and it is not found."""
         node = Node(
             models,
             name=f"node-{self._nodes_made}",
             mesh=MESH,
-            device=DEVICE,
+            device=device,
             listen=_address(self._nodes_made),
             broker=self.broker,
             clock=self._clock,
@@ -258,9 +286,9 @@ def _given(settings: BaseModel | Mapping[str, Any] | None) -> Mapping[str, Any]:
     return settings.model_dump(exclude_unset=True) if isinstance(settings, BaseModel) else settings or {}
 
 
-def _with_lanes(
-    route: str, sla: RouteConfig | Mapping[str, Any], models: Sequence[Model | StreamModel]
-) -> dict[str, Any]:
+def _with_lanes(route: str, sla: RouteConfig | Mapping[str, Any], groups: Sequence[Group]) -> dict[str, Any]:
     """A route's configuration, with the lanes of all models that serve it where it names none."""
-    able = [lane_name(model.variant, DEVICE) for model in models if route in model.routes]
-    return {"lanes": able, **_given(sla)}
+    able = [
+        lane_name(model.variant, group.device) for group in groups for model in group.models if route in model.routes
+    ]
+    return {"lanes": list(dict.fromkeys(able)), **_given(sla)}

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from isochrone.errors import InvalidRequest
 from isochrone.model import EngineState, Part
 from isochrone.testing.journal import Journal
+from isochrone.testing.pace import Pace
 from isochrone.testing.v1 import toy_pb2
 
 ECHO = "isochrone.testing.v1.Toy/Echo"
@@ -55,21 +56,23 @@ class SleepModel:
     With `decode_ms`, each request sleeps in a thread before that: time that nobody predicts.
     """
 
-    variant = "sleep"
     routes: Sequence[str] = (SLEEP,)
     unit = "units"
 
     def __init__(
         self,
         *,
+        variant: str = "sleep",
         sleep_ms: float = 10.0,
         unit_ms: float = 0.0,
         decode_ms: float = 0.0,
         batch_jobs: int = 8,
         max_units: int = 1000,
         journal: Journal | None = None,
+        pace: Pace | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.variant = variant
         self._sleep_s = sleep_ms / 1e3
         self._unit_s = unit_ms / 1e3
         self._decode_s = decode_ms / 1e3
@@ -79,6 +82,7 @@ class SleepModel:
         self.max_units = max_units
         self.forwards = 0
         self._journal = journal
+        self._pace = pace or Pace()
         self._sleep = sleep
 
     def load(self) -> None:
@@ -97,6 +101,7 @@ class SleepModel:
         if self._journal is not None:
             self._journal.note([item.body for item in batch])
         seconds = self._sleep_s + self._unit_s * sum(self.weigh(item) for item in batch)
+        seconds *= self._pace.factor()
         if seconds:
             self._sleep(seconds)
         troubles = {item.trouble for item in batch}
