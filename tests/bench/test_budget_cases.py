@@ -21,6 +21,7 @@ from isochrone.keys import Tier
 from isochrone.latency import Latency
 from isochrone.testing.models import SLEEP
 from isochrone.testing.v1 import toy_pb2
+from isochrone.v1 import link_pb2
 from isochrone_router.lane_view import LaneView
 
 
@@ -106,3 +107,17 @@ async def test_batches_of_peers_close_by_size_or_timer(tmp_path: Path) -> None:
     budgets = [answer.budget for answer in together if answer.budget is not None]
     assert len(budgets) == 12
     assert max(budget.batch_jobs for budget in budgets) == 3
+
+
+def test_a_node_is_heard_of_each_lane_in_whatever_order_it_tells() -> None:
+    """Its lanes have their places in its reports, which may change from one to the next."""
+    views = [LaneView("a@cpu"), LaneView("b@cpu")]
+    Reporting(views, nodes=1, base_us=1000, per_unit_us=100, most=16)
+    node = views[0].nodes[0]
+    states = {state.lane: state for state in node.link.report.lanes}
+    states["a@cpu"].latency.base_us, states["b@cpu"].latency.base_us = 5000, 7000
+    for order in (("b@cpu", "a@cpu"), ("a@cpu", "b@cpu"), ("b@cpu",)):
+        told = [states[lane] for lane in order]
+        node.link.report = link_pb2.NodeState(claiming=["a@cpu", "b@cpu"], lanes=told)
+        node.renew()
+        assert node.base_s == pytest.approx(0.005 if "a@cpu" in order else 0.001)
