@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from isochrone.client.transport import LONGEST_S, new_request
+
 ECHO = "isochrone.testing.v1.Toy/Echo"
 REPEAT = "isochrone.testing.v1.Toy/Repeat"
 PARENT, STATE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=1"
@@ -71,3 +73,10 @@ async def test_a_tier_that_does_not_exist_is_refused(served: Any) -> None:
     _, client = served
     with pytest.raises(ValueError, match="one of gold, standard, batch; it is 'best'"):
         await client.call(ECHO, b"", tier="best")
+
+
+def test_a_timeout_of_centuries_is_one_of_days() -> None:
+    """gRPC would take it for one that has passed; what isn't a number is refused all the same."""
+    assert new_request("a.B/C", b"", 1.0, timeout_s=1e12).timeout_s == LONGEST_S
+    with pytest.raises(ValueError, match="finite"):
+        new_request("a.B/C", b"", 1.0, timeout_s=float("inf"))

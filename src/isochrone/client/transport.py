@@ -38,6 +38,10 @@ class Options(TypedDict, total=False):
     """None is standard."""
 
 
+LONGEST_S = 30 * 24 * 3600.0
+"""gRPC takes centuries for a deadline that has passed, and no route gives anybody so much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request, checked and ready to be sent."""
@@ -79,7 +83,9 @@ def new_request(
 ) -> Request:
     """A request with a call's Options, `otherwise_s` its timeout where it has none, and the current span its parent.
     Raises ValueError or TypeError for what the calling code got wrong."""
-    return Request(route, payload, otherwise_s if timeout_s is None else timeout_s, variant, tier, *trace_context())
+    given_s = otherwise_s if timeout_s is None else timeout_s
+    sent_s = min(given_s, LONGEST_S) if math.isfinite(given_s) else given_s
+    return Request(route, payload, sent_s, variant, tier, *trace_context())
 
 
 @dataclass(frozen=True, slots=True)
