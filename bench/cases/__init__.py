@@ -3,16 +3,22 @@
 from collections.abc import Awaitable, Callable
 
 from bench.cases import (
+    bursty,
     collector,
     echo,
     fanout,
     flood,
     llm,
+    machinery,
+    overload,
     photos,
+    planning,
+    pool,
     rank1,
     rank64,
     session,
     simulated,
+    slownode,
     telling,
     twonodes,
 )
@@ -31,5 +37,11 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "telling": telling.run,
     "collector": collector.run,
     "twonodes": twonodes.run,
+    "machinery": machinery.run,
+    "planning": planning.run,
+    "overload": overload.run,
+    "bursty": bursty.run,
+    "pool": pool.run,
+    "slownode": slownode.run,
     "simulated": simulated.run,
 }

@@ -157,6 +157,9 @@ class RouterStatus:
                 },
                 "batches": sum(lane.batches for lane in link.report.lanes),
                 "jobs": sum(lane.jobs for lane in link.report.lanes),
+                "dropped": sum(lane.dropped for lane in link.report.lanes),
+                "compute_s": round(sum(lane.compute_s for lane in link.report.lanes), 6),
+                "wasted_s": round(sum(lane.wasted_s for lane in link.report.lanes), 6),
             }
             for link in sorted(self.links.links.values(), key=lambda link: link.name)
         ]
