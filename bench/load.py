@@ -25,7 +25,8 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,6 +34,7 @@ import numpy as np
 import uvloop
 from google.rpc import code_pb2
 
+from bench.arrivals import poisson_arrivals_s
 from bench.cpu import machine_cpu_s, process_cpu_s, stolen_cpu_s
 from bench.unary_http2 import Connection
 from isochrone.client import Client
@@ -92,24 +94,31 @@ async def closed_loop(
 
 async def open_loop(send: Send, recorder: Recorder, *, arrivals_s: Sequence[float]) -> None:
     """One request at each moment, and then the wait for those that are still under way."""
+    await at_each(arrivals_s, partial(recorder.watch, send))
+
+
+async def at_each(
+    arrivals_s: Sequence[float], begin: Callable[[float], Coroutine[Any, Any, None]], *, patience_s: float | None = None
+) -> None:
+    """Begins something at each moment, and waits for what is still under way then; with `patience_s`, no longer, and
+    ends what is left."""
     alarm = Alarm()
     under_way: set[asyncio.Task[None]] = set()
     for at_s in arrivals_s:
         if at_s > time.monotonic():
             await alarm.at(at_s)
-        task = asyncio.create_task(recorder.watch(send, at_s))
+        task = asyncio.create_task(begin(at_s))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
-    await asyncio.gather(*under_way)
     alarm.close()
-
-
-def poisson_arrivals_s(rate: float, *, begin_s: float, end_s: float, seed: int) -> list[float]:
-    """Moments between two others, by a Poisson process of `rate` a second; the same for the same seed."""
-    expected = rate * (end_s - begin_s)
-    gaps_s = np.random.default_rng(seed).exponential(1 / rate, int(expected + 10 * expected**0.5 + 10))
-    moments_s = begin_s + np.cumsum(gaps_s)
-    return [float(moment_s) for moment_s in moments_s[moments_s < end_s]]
+    left = list(under_way)
+    if patience_s is not None and left:
+        _, late = await asyncio.wait(left, timeout=patience_s)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        left = [task for task in left if not task.cancelled()]
+    await asyncio.gather(*left)
 
 
 class Alarm:
@@ -188,7 +197,11 @@ def summary(recorder: Recorder) -> dict[str, Any]:
     """Latencies in milliseconds and errors by gRPC code."""
     latencies_ms = np.array(recorder.latencies_s) * 1e3
     lags_ms = np.array(recorder.lags_s) * 1e3
-    found: dict[str, Any] = {"answered": len(latencies_ms), "errors": dict(recorder.errors)}
+    found: dict[str, Any] = {"answered": len(recorder.latencies_s), "errors": dict(recorder.errors)}
+    if not len(latencies_ms) and recorder.errors:  # later than anybody waited
+        late = float("inf")
+        found |= {"quantiles_ms": [[round(float(share), 4), late] for share in _QUANTILES]}
+        found |= dict.fromkeys(("p50_ms", "p99_ms", "p999_ms", "mean_ms"), late)
     if len(latencies_ms):
         quantiles = np.quantile(latencies_ms, _QUANTILES)
         found["quantiles_ms"] = [

@@ -40,6 +40,26 @@ class Measurement:
         return float(self.data["tokens"]) / float(self.data["window_s"])
 
     @property
+    def goodput(self) -> float:
+        """Answers in time a second, where the load was a promised one; refusals are none."""
+        return float(self.data["in_time"]) / float(self.data["window_s"])
+
+    @property
+    def share_in_time(self) -> float:
+        """Of all that were to be sent."""
+        return float(self.data["in_time"]) / max(1.0, float(self.data["offered"]))
+
+    @property
+    def refused_p50_ms(self) -> float:
+        """From the sending of those that were refused to that."""
+        return float(self.data["refused_p50_ms"])
+
+    @property
+    def cost_per_1000(self) -> float:
+        """Of answers in time: what all requests have cost, over these."""
+        return 1000 * float(self.data["cost"]) / max(1.0, float(self.data["in_time"]))
+
+    @property
     def failed(self) -> int:
         return sum(self.data["errors"].values())
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.books import LEFT
 from bench.cores import Cores, started_on
 from bench.load import READY, write_payloads
 from bench.result import Measurement
@@ -62,8 +63,9 @@ class Runner:
                 await process.wait()
 
     def note(self, measured: Measurement) -> Measurement:
-        """Keeps a measurement, and says it. Raises RuntimeError where nothing was answered."""
-        if not measured.data["answered"]:
+        """Keeps a measurement, and says it. Raises RuntimeError where nothing was answered, unless only the end of the
+        load came before all answers."""
+        if not measured.data["answered"] and set(measured.data["errors"]) != {LEFT}:
             why = measured.data["errors"] or "no requests"
             raise RuntimeError(f"{measured.contender}, {measured.what}: nothing was answered: {why}")
         self.measurements.append(measured)
@@ -122,6 +124,28 @@ class Side:
         return await self._load(what, "--rate", f"{rate:.3f}", "--session", str(sessions), *others)
 
     @asynccontextmanager
+    async def promised(
+        self, rate: float, mix: str, *more: str, what: str, seconds: float | None = None, also: Sequence[str] = ()
+    ) -> AsyncIterator[Promised]:
+        """An open loop over a session that keeps books of what is answered within the limits of `mix`; it has begun.
+        `also`: other routers to send to, each with its share; `more`: as bench/promised_load.py has them."""
+        runner = self.runner
+        length_s = runner.seconds if seconds is None else seconds
+        targets = [part for target in (self.serving.target, *also) for part in ("--target", target)]
+        if also:
+            targets[1] += "=1"
+        command = (
+            *targets,
+            *("--route", self.method, "--payloads", str(self.bodies), "--announce", "--seed", str(self.round)),
+            *("--rate", f"{rate:.3f}", "--mix", mix, "--warmup", str(runner.warmup_s), "--seconds", str(length_s)),
+            *more,
+            *self._pids(),
+        )
+        async with runner.started("bench.promised_load", *command, cores=runner.cores.second) as process:
+            await process.ready()
+            yield Promised(self, what, process)
+
+    @asynccontextmanager
     async def background(self, *mode: str, callers: int, nice: int = 0) -> AsyncIterator[Started]:
         """A closed loop over a session that runs beside another load, and has begun. `mode`: how it ends."""
         how = ("--announce", "--warmup", "0", "--closed", str(callers), "--session", "1")
@@ -140,7 +164,25 @@ class Side:
     def _to(self) -> list[str]:
         """What a load generator sends, and whose CPU it reads."""
         target = ["--target", self.serving.target, "--method", f"/{self.method}", "--payloads", str(self.bodies)]
-        return target + [part for name, pid in self.serving.pids.items() for part in ("--pid", f"{name}={pid}")]
+        return target + self._pids()
+
+    def _pids(self) -> list[str]:
+        return [part for name, pid in self.serving.pids.items() for part in ("--pid", f"{name}={pid}")]
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """A promised load under way."""
+
+    side: Side
+    what: str
+    process: Started
+
+    async def measured(self) -> Measurement:
+        """What it has found at its end. Raises RuntimeError where nothing was answered."""
+        side = self.side
+        data = await self.process.printed()
+        return side.runner.note(Measurement(side.contender, self.what, side.round, data))
 
 
 def in_a_line(measured: Measurement) -> str:
@@ -150,5 +192,13 @@ def in_a_line(measured: Measurement) -> str:
     return (
         f"round {measured.round} · {measured.contender}, {measured.what}: {measured.rate:,.0f}/s, "
         f"p50 {measured.p50_ms:.2f} ms, p99 {measured.p99_ms:.2f} ms, CPU {measured.cpu_us:.0f} µs ({parts}), "
-        f"elsewhere {measured.busy_elsewhere_cores:.2f} cores, of which stolen {measured.stolen_cores:.2f}{failed}"
+        f"{_in_time(measured)}elsewhere {measured.busy_elsewhere_cores:.2f} cores, "
+        f"of which stolen {measured.stolen_cores:.2f}{failed}"
     )
+
+
+def _in_time(measured: Measurement) -> str:
+    if "in_time" not in measured.data:
+        return ""
+    refused = f", {measured.data['refused']} refused" if measured.data["refused"] else ""
+    return f"{measured.share_in_time:.2%} in time{refused}, "

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from bench.cores import started_on
 from bench.cpu import pin
@@ -24,6 +29,17 @@ class Serving:
     target: str
     pids: dict[str, int]
     """Every process whose CPU counts, by name."""
+    admin_url: str = ""
+    """The router's admin HTTP, where it has one."""
+
+    async def status(self) -> dict[str, Any]:
+        """What the router says of itself and its nodes."""
+        return await asyncio.to_thread(_fetched, f"{self.admin_url}/status")
+
+
+def _fetched(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.load(answer)
 
 
 @asynccontextmanager
@@ -48,14 +64,14 @@ async def echo_floor(cores: frozenset[int]) -> AsyncIterator[Serving]:
 
 @asynccontextmanager
 async def mesh(
-    config: str, cores: Mapping[str, frozenset[int]], *, killed: str | None = None
+    config: str | Path, cores: Mapping[str, frozenset[int]], *, killed: str | None = None
 ) -> AsyncIterator[Serving]:
-    """The mesh of bench/configs/<config>.yaml. `cores` of a kind of process, "redis", "router", "node", or of one by
-    its name. The child `killed` dies once all are ready.
+    """The mesh of bench/configs/<config>.yaml, or of a file. `cores` of a kind of process, "redis", "router", "node",
+    or of one by its name. The child `killed` dies once all are ready.
 
     Raises isochrone.errors.IsochroneError if it does not start.
     """
-    path = CONFIGS / f"{config}.yaml"
+    path = config if isinstance(config, Path) else CONFIGS / f"{config}.yaml"
     async with Stack(load_config(path), path) as stack:
         pids = {}
         for child in stack.children:
@@ -65,4 +81,14 @@ async def mesh(
                 continue
             pids[child.name] = child.pid
             pin(child.pid, set(cores.get(child.name, cores[child.kind])))
-        yield Serving(stack.target, pids)
+        yield Serving(stack.target, pids, stack.admin_url)
+
+
+def changed(config: str, folder: Path, options: Mapping[str, Mapping[str, Any]]) -> Path:
+    """bench/configs/<config>.yaml with other options of node groups, by their names, as a file in a folder."""
+    found = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text(encoding="utf-8"))
+    for group, given in options.items():
+        found["nodes"][group].setdefault("options", {}).update(given)
+    path = folder / f"{config}.yaml"
+    path.write_text(yaml.safe_dump(found), encoding="utf-8")
+    return path

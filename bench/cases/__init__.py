@@ -2,7 +2,26 @@
 
 from collections.abc import Awaitable, Callable
 
-from bench.cases import collector, echo, fanout, flood, llm, photos, rank1, rank64, session, telling, twonodes
+from bench.cases import (
+    bursty,
+    collector,
+    echo,
+    fanout,
+    flood,
+    llm,
+    machinery,
+    overload,
+    photos,
+    planning,
+    pool,
+    rank1,
+    rank64,
+    session,
+    simulated,
+    slownode,
+    telling,
+    twonodes,
+)
 from bench.result import CaseResult
 from bench.runner import Runner
 
@@ -18,4 +37,11 @@ CASES: dict[str, Callable[[Runner], Awaitable[CaseResult]]] = {
     "telling": telling.run,
     "collector": collector.run,
     "twonodes": twonodes.run,
+    "machinery": machinery.run,
+    "planning": planning.run,
+    "overload": overload.run,
+    "bursty": bursty.run,
+    "pool": pool.run,
+    "slownode": slownode.run,
+    "simulated": simulated.run,
 }

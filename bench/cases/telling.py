@@ -19,6 +19,8 @@ from isochrone.tracing import Sampler
 from isochrone.v1 import budget_pb2, link_pb2
 from isochrone_router.chronicle import Chronicle
 from isochrone_router.past import Past
+from isochrone_router.planner import Finish, Plan
+from isochrone_router.prices import Price
 from isochrone_router.request_spans import RequestSpans
 from isochrone_router.route_stats import RouteStats
 from isochrone_router.traces import Traces
@@ -54,7 +56,8 @@ class Told:
         report = ledger.report(now_s)
         self._chronicle.judge(ROUTE, report)
         began_s = time.thread_time()
-        self._chronicle.tell(Past(ROUTE, "OK", "", ledger.received_s, report, place, peer=_PEER, predicted_us=4_000))
+        past = Past(ROUTE, "OK", "", ledger.received_s, report, place, peer=_PEER, predicted_us=4_000)
+        self._chronicle.tell(past._replace(plan=_PLAN, price=_PRICE))
         self.longest_s = max(self.longest_s, time.thread_time() - began_s)
 
     def _export(self, owner: bytes, span: bytes) -> None:
@@ -80,7 +83,8 @@ class Reported(Told):
         ledger.submitted_s, ledger.claimed_s, ledger.started_s = now_s - 0.0058, now_s - 0.005, now_s - 0.0045
         ledger.computed_s, ledger.replied_s, ledger.node = now_s - 0.001, now_s - 0.0004, "recsys-0"
         ledger.batch = budget_pb2.BatchInfo(jobs=7, units=350, closed_by="all")
-        self._over(Past(ROUTE, "OK", "", ledger.received_s, ledger.report(now_s), _PLACE, predicted_us=4_000))
+        past = Past(ROUTE, "OK", "", ledger.received_s, ledger.report(now_s), _PLACE, predicted_us=4_000)
+        self._over(past._replace(plan=_PLAN, price=_PRICE))
 
     def _over(self, past: Past) -> None: ...
 
@@ -97,6 +101,8 @@ class Counted(Reported):
 
 
 _PLACE = Sampler(0).place()
+_PLAN = Plan("ranker.fp32@cpu", finish=Finish(0.0055, 0.005, 0.0), quantile_s=0.008)
+_PRICE = Price(4e-7, 0.0)
 _PEER = link_pb2.Welcome(
     node=1, name="recsys-0", device="cpu", service="isochrone-recsys", host="bench",
     variants=[link_pb2.Variant(lane="ranker.fp32@cpu", variant="ranker.fp32", unit="rows")],

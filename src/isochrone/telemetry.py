@@ -77,13 +77,13 @@ class Kind(StrEnum):
     HISTOGRAM = "histogram"
 
 
-_UNITS_IN_NAMES = {"s": "seconds", "By": "bytes"}
+_UNITS_IN_NAMES = {"s": "seconds", "By": "bytes", "J": "joules"}
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A metric as it is exported. The name is OpenTelemetry's, the unit UCUM's: "s", "By", "1" for a ratio, "{job}" for
-    what is counted, "" for what is 0 or 1."""
+    """A metric as it is exported. The name is OpenTelemetry's, the unit UCUM's: "s", "By", "J", "1" for a ratio,
+    "{job}" for what is counted, "" for what is 0 or 1."""
 
     name: str
     kind: Kind
@@ -127,7 +127,7 @@ def alone(instrument: Instrument, value: float) -> Family:
 
 
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
-_ROUTE, _LANE, _ON_NODE = ("route",), ("lane",), ("node", "lane")
+_ROUTE, _LANE, _ON_NODE, _ON_LANE = ("route",), ("lane",), ("node", "lane"), ("route", "lane")
 
 # Of requests that are over.
 DURATION = Instrument(
@@ -180,6 +180,37 @@ FINISH = Instrument(
     "isochrone.finish_ratio", _H, "1", "Time from claim to reply, as a multiple of what the node promised", _LANE
 )
 
+# Of plans: by the lanes that a route may use.
+PLANS = Instrument(
+    "isochrone.plans", _C, "{request}", "Requests by the lane they were sent to, and why", ("route", "lane", "why")
+)
+PLAN_RATIO = Instrument(
+    "isochrone.plan_ratio", _H, "1", "Time until an answer, as a multiple of what its plan expected", _ON_LANE
+)
+PLAN_ANSWERS = Instrument(
+    "isochrone.plan_answers",
+    _C,
+    "{request}",
+    "Answers of requests sent once, whose plans had foretold a time",
+    _ON_LANE,
+)
+PLAN_WITHIN = Instrument(
+    *("isochrone.plan_answers_within", _C, "{request}"),
+    *("Of these, such as took no longer than was foretold at the quantile of the target", _ON_LANE),
+)
+COST = Instrument(
+    "isochrone.cost", _C, "{cost}", "What answers have cost of their devices' time, in cost_per_hour's unit", _ON_LANE
+)
+ENERGY = Instrument(
+    "isochrone.energy", _C, "J", "The energy of answers' share of their devices' time, where watts are given", _ON_LANE
+)
+LANE_EXPECTED = Instrument(
+    "isochrone.lane.expected", _G, "s", "When a request that came now would be answered, by the forecast", _ON_LANE
+)
+LANE_SPARE = Instrument(
+    "isochrone.lane.spare", _G, "1", "The share of a lane's time that work in time leaves, by the forecast", _ON_LANE
+)
+
 # Of callers, where any are configured.
 CALLER_REQUESTS = Instrument(
     *("isochrone.caller.requests", _C, "{request}", "Requests by whose they were and how they ended"),
@@ -211,6 +242,13 @@ NODES = Instrument("isochrone.nodes", _G, "{node}", "Nodes by the state of their
 RESENT = Instrument("isochrone.second_attempts", _C, "{job}", "Jobs sent again")
 UNAFFORDABLE = Instrument(
     "isochrone.second_attempts_denied", _C, "{job}", "Jobs not sent again for want of attempt budget"
+)
+HEDGES = Instrument(
+    "isochrone.hedges", _C, "{job}", "Of these, such as were sent while the first might yet be answered"
+)
+HEDGES_WON = Instrument("isochrone.hedges_won", _C, "{job}", "Hedges that were answered first")
+HEDGES_DENIED = Instrument(
+    "isochrone.hedges_denied", _C, "{job}", "Hedges not made: the attempt budget was not full enough"
 )
 UNTRACED = Instrument(
     "isochrone.misses_untraced", _C, "{request}", "Requests that went wrong and were past the rate of those traced"

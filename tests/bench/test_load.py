@@ -15,7 +15,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
-from bench.load import Alarm, Recorder, open_loop, poisson_arrivals_s, read_payloads, write_payloads
+from bench.arrivals import poisson_arrivals_s
+from bench.load import Alarm, Recorder, open_loop, read_payloads, write_payloads
 
 ROOT = Path(__file__).parents[2]
 

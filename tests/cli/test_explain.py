@@ -98,6 +98,16 @@ def drawn(renderable: object, *, width: int = 130) -> str:
             "Failed after 0.10 ms with RESOURCE_EXHAUSTED, QUEUE_FULL.",
         ),
         (
+            {"verdict": "failed", "code": "RESOURCE_EXHAUSTED", "reason": "OVERLOAD", "blame": None, "total_ms": 0.1}
+            | {"attempts": 0, "decision": {"why": "OVERLOAD", "expected_ms": 23.0, "retry_after_ms": 8.0}},
+            "Failed after 0.10 ms with RESOURCE_EXHAUSTED, OVERLOAD. It would have taken 23.0 ms; there is room again "
+            "in 8.0 ms.",
+        ),
+        (
+            {"decision": {"why": "late", "expected_ms": 20.0}, "blame": None},
+            "Late by 6.3 ms, as it was planned.",
+        ),
+        (
             {"verdict": "failed", "code": "DEADLINE_EXCEEDED", "reason": "DEADLINE_EXCEEDED", "total_ms": 99.5},
             "Failed after 99.5 ms with DEADLINE_EXCEEDED: queue took 15.1 ms, waiting in its lane until a node was "
             "free to claim it.",
@@ -157,6 +167,8 @@ def test_a_pages_legs_share_its_axis() -> None:
         {"stages": None, "legs": {}, "tries": [None, 3, {}], "batch": 7, "at": "noon", "blame": "weather"},
         {"stages": [["admit"], 3, ["news", "fast"], ["queue", -1], ["queue", 1e300]], "total_ms": float("nan")},
         {"verdict": "misplaced", "attempts": True, "legs": [{}], "news": 1},
+        {"decision": {"why": 7, "expected_ms": "soon", "target": -1, "cost": 1e300}, "won": None, "attempts": 1},
+        {"decision": "late", "won": -1, "caller": 3},
     ],
 )
 def test_missing_and_unknown_fields_do_no_harm(told: dict[str, Any]) -> None:
@@ -176,6 +188,8 @@ def test_misses_are_listed_and_summed_up() -> None:
     assert len([row for row in rows if row.endswith(TRACE)]) == 2
     assert any(f"Recsys/Rank shelf 21.3 ms 15 ms queue ranker.fp32@cpu recsys-0 {TRACE}" in row for row in rows)
     assert rows[-1] == "and 1 more: --limit"
+    late = record(decision={"why": "late"})
+    assert "queue (planned late)" in drawn(view([late], limit=2, seen=1, since="10m", route=""))
     narrow = drawn(view(misses, limit=2, seen=3, since="10m", route=""), width=80)
     assert narrow.count(TRACE) == 2
     assert "recsys-0" not in narrow

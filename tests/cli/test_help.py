@@ -22,7 +22,7 @@ def test_without_arguments_it_shows_every_command(capsys: pytest.CaptureFixture[
     run()
     printed = capsys.readouterr()
     shown = printed.out + printed.err
-    names = ("demo", "up", "call", "status", "misses", "explain", "check", "token", "version", "models")
+    names = ("demo", "up", "call", "status", "misses", "explain", "check", "simulate", "token", "version", "models")
     places = [shown.index(f"│ {name} ") for name in names]
     assert places == sorted(places)
 
@@ -30,7 +30,7 @@ def test_without_arguments_it_shows_every_command(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     "command",
     [
-        *(["demo"], ["up"], ["call"], ["status"], ["misses"], ["explain"], ["check"], ["token"]),
+        *(["demo"], ["up"], ["call"], ["status"], ["misses"], ["explain"], ["check"], ["simulate"], ["token"]),
         *(["models", "build"], ["models", "list"]),
     ],
 )

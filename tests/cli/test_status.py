@@ -16,7 +16,10 @@ from isochrone.errors import Unavailable
 
 STATUS: dict[str, Any] = {
     "mesh": "shop",
-    "router": {"name": "router", "boot": "b1", "pid": 42, "uptime_s": 300.2, "inflight": 7, "inflight_bytes": 20480},
+    "router": {
+        **{"name": "router", "boot": "b1", "pid": 42, "uptime_s": 300.2, "inflight": 7, "inflight_bytes": 20480},
+        "second_attempts": {"made": 12, "denied": 2, "hedges": 9, "hedges_won": 7, "hedges_denied": 1},
+    },
     "redis": {"state": "stalled", "epoch": 3},
     "routes": [
         {
@@ -27,6 +30,15 @@ STATUS: dict[str, Any] = {
             "answered": 12340,
             "missed": 20,
             "errors": {"RESOURCE_EXHAUSTED": 5},
+            "refused": {"OVERLOAD": 4, "QUOTA": 1},
+            "cost_per_1000": 0.00042,
+            "lanes": [
+                {
+                    **{"lane": "ranker.int8@cpu", "requests": 300, "why": {"cheapest": 270, "late": 30}},
+                    **{"took_ratio": 1.04, "within": 0.9989, "expected_ms": 3.1, "within_ms": 6.02, "spare": 0.3},
+                },
+                {"lane": "ranker.fp32@cuda", "requests": 100, "why": {"cheapest": 100}},
+            ],
             "rate_per_s": 321.4,
             "p50_ms": 2.345,
             "p99_ms": 11.27,
@@ -34,7 +46,10 @@ STATUS: dict[str, Any] = {
         }
     ],
     "lanes": [
-        {"lane": "ranker.fp32@cpu", "depth": 3, "mode": "links", "mean_jobs": 2.5, "mean_units": 250, "nodes": 2}
+        {
+            **{"lane": "ranker.fp32@cpu", "depth": 3, "mode": "links", "mean_jobs": 2.5, "mean_units": 250, "nodes": 2},
+            **{"standing_back": 1, "wait_ms": 4.5},
+        }
     ],
     "nodes": [
         {
@@ -122,12 +137,25 @@ def test_once_prints_routes_lanes_nodes_and_callers(admin: Admin, capsys: pytest
     assert "shop  router router, pid 42, up 5 min, 7 requests under way (20 kB)  redis stalled" in printed
     rows = {line.split()[0]: " ".join(line.split()) for line in printed.splitlines() if line.strip()}
     assert rows["isochrone.v1.Recsys/Rank"] == (
-        "isochrone.v1.Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15.0 ms 321/s 12,345 20 5 RESOURCE_EXHAUSTED"
+        "isochrone.v1.Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15.0 ms 321/s 12,345 20 0.00042 "
+        "5 RESOURCE_EXHAUSTED 4 OVERLOAD, 1 QUOTA"
     )
-    assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 2.5 250.0 2 over the links"
+    assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 4.50 ms 2.5 250.0 2 1 over the links"
     assert rows["recsys-0"] == ("recsys-0 silent cpu 100 250 3 180 µs ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 20 %")
     assert rows["backend"] == "backend gold, standard 80.0/s 200/s 3 100 shared 4 QUOTA, 1 TIER_DENIED"
     assert rows["reports"] == "reports batch 0.0/s - - - - -"
+
+
+def test_it_says_where_requests_were_sent_and_what_came_of_that(
+    admin: Admin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each lane of a route with its share, the planner's reasons, and what was foretold against what came."""
+    assert run("status", "--once", "--admin", admin.address) == 0
+    printed = capsys.readouterr().out
+    assert "second attempts  12 made, 2 denied · of these hedges: 9 made, 7 won, 1 denied" in printed
+    rows = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "Recsys/Rank ranker.int8@cpu 75.0 % cheapest 90 %, late 10 % 1.04 99.89 % 3.10 ms 6.02 ms" in rows
+    assert "ranker.fp32@cuda 25.0 % cheapest - - - -" in rows
 
 
 @pytest.mark.parametrize(
@@ -136,6 +164,8 @@ def test_once_prints_routes_lanes_nodes_and_callers(admin: Admin, capsys: pytest
         {},
         {"mesh": None, "router": None, "routes": None, "lanes": {}, "nodes": [None, 3]},
         {"routes": [{}], "lanes": [{}], "nodes": [{}], "router": {}, "redis": {}},
+        {"routes": [{"lanes": [{}, None, {"why": {"late": None}, "requests": "many"}]}, {"lanes": 3, "refused": []}]},
+        {"router": {"second_attempts": {"made": "some"}}, "lanes": [{"wait_ms": "long", "standing_back": "yes"}]},
         {"routes": [{"p50_ms": None, "attainment": None, "errors": None, "news": 1}], "weather": "fine"},
         {"nodes": [{"latency": {"a@b": None, "c@d": {}}, "rtt_us": "fast"}], "lanes": [{"nodes": ["a", "b"]}]},
     ],

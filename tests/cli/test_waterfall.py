@@ -7,8 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
+from isochrone.cli.plan_in_words import plain
 from isochrone.cli.waterfall import Bar, Waterfall, bars
-from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport
+from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Decision
 
 STAGE_US = [500, 1500, 1000, 6000, 500, 500]  # admit, queue, batch wait, compute, link, answer
 
@@ -76,7 +77,53 @@ def test_what_took_any_time_is_seen() -> None:
 def test_a_second_attempt_and_a_direct_one_are_named() -> None:
     """They say why an answer was slow."""
     lines = drawn(report(attempts=2, direct=True), width=120)
-    assert lines[-1].endswith(": all that waited · attempt 2 · over the link")
+    assert lines[-1] == "sent twice · over the link"
+    assert drawn(report(attempts=2, won=1))[-1] == "sent twice, the first answered"
+    assert drawn(report(attempts=4, won=4))[-1] == "sent 4 times, the 4th answered"
+
+
+def test_it_says_what_was_planned_and_what_that_cost() -> None:
+    """In three lines, which fit a terminal of 80 columns: the plan, who did it, and the rest."""
+    decision = Decision(why="cheapest", expected_us=3100, quantile_us=6000, target=0.999, cost=0.00042)
+    assert drawn(report(decision=decision), width=80)[-3:] == [
+        "ranker.fp32@cpu, the cheapest in time · expected 3.10 ms, 99.9 % within 6.00 ms",
+        "on recsys-1 · batch of 4 requests, 400 units: all that waited",
+        "cost 0.42 per 1,000 such answers",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("late", "late: planned past its objective"),
+        ("smaller", "a smaller variant: no other would be in time"),
+        ("fastest", "the fastest: none was sure to be in time"),
+        ("addressed", "by its link, past the lane"),
+        ("news", "news"),
+    ],
+)
+def test_why_it_went_there(why: str, said: str) -> None:
+    """In words; one that a newer router has stands as it is."""
+    decision = Decision(why=why, expected_us=23_000)
+    assert drawn(report(decision=decision))[-2] == f"ranker.fp32@cpu, {said} · expected 23.0 ms"
+
+
+def test_a_lane_that_it_was_not_planned_for_is_not_said_to_be() -> None:
+    """A second attempt may have gone to another one."""
+    decision = Decision(why="cheapest", expected_us=3100)
+    plan, where, rest = drawn(report(decision=decision, attempts=2, won=2))[-3:]
+    assert plan == "the cheapest in time · expected 3.10 ms"
+    assert where.startswith("ranker.fp32@cpu · on recsys-1")
+    assert rest == "sent twice, the second answered"
+
+
+def test_a_refusal_says_what_was_expected_and_when_to_come_back() -> None:
+    """It has no stages to speak of."""
+    decision = Decision(why="OVERLOAD", expected_us=23_000, retry_after_us=8_000, target=0.999)
+    refused = BudgetReport(objective_us=15_000, total_us=80, stage_us=[80, 0, 0, 0, 0, 0], decision=decision)
+    assert drawn(refused)[-1] == "refused, OVERLOAD: expected 23.0 ms · come back in 8.00 ms"
+    refused.decision.CopyFrom(Decision(why="QUOTA"))
+    assert drawn(refused)[-1] == "refused, QUOTA"
 
 
 def test_a_stage_of_a_newer_router_keeps_its_number() -> None:
@@ -104,3 +151,11 @@ def test_a_terminal_without_unicode_gets_letters() -> None:
 def test_an_empty_report_is_no_trouble() -> None:
     """A node called directly may say next to nothing."""
     assert drawn(BudgetReport())[0].startswith("0.00 ms of 0 ms  in time")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.42, "0.42"), (0.0000171234, "0.0000171"), (294.4, "294"), (12345.6, "12,346"), (0.0, "0")]
+)
+def test_costs_are_said_without_exponents(value: float, said: str) -> None:
+    """However small they are."""
+    assert plain(value) == said

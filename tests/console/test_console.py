@@ -68,6 +68,12 @@ async def test_the_page_shows_what_console_json_says(running: Mesh, open_page: O
         assert shown == pytest.approx(list(window["stages_ms"].values()), abs=0.06, rel=0.01)
         blamed = await panel.locator(".stages tbody tr").nth(1).locator("td").all_inner_texts()
         assert [int(cell.replace("\N{EN DASH}", "0")) for cell in blamed] == list(window["blamed"].values())
+        (lane,) = window["decisions"]["lanes"]
+        assert lane["requests"] == window["requests"]
+        assert sum(lane["why"].values()) == lane["requests"]
+        way = " ".join((await panel.locator(".ways tbody tr").inner_text()).split())
+        assert way.startswith(f"{lane['lane']} ")
+        assert "→" in way
     assert sum(told["routes"][1]["window"]["blamed"].values()) >= 5
     assert await page.get_by_role("table", name="Lanes").get_by_role("rowheader").all_inner_texts() == [
         lane["lane"] for lane in told["lanes"]

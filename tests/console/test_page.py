@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -66,6 +66,74 @@ async def test_a_panel_has_chart_stages_and_blame_and_says_them_in_tables(
     assert "99.00 % 1,200" in await words_of(minute)
 
 
+async def test_a_panel_says_where_requests_were_sent_and_what_came_of_that(
+    router: FakeRouter, open_page: OpenPage
+) -> None:
+    """Each lane with the reasons it was chosen for, what was foretold and what came; and who was refused."""
+    page = await open_page(router.url)
+    panel = page.get_by_role("article", name="Recsys/Rank")
+    rows = panel.get_by_role("table", name="where requests were sent").locator("tbody tr")
+    assert [await words_of(row) for row in await rows.all()] == [
+        "ranker.fp32@cpu the cheapest in time 80.0 %, planned late 20.0 % "
+        "66.6 % 6.40 → 6.40 90.0 % 0.0025 3.10 to 6.02",
+        "ranker.fp32@cuda the cheapest in time 33.3 % - - 0.03 1.20 to 1.90",
+    ]
+    note = await words_of(panel.locator(".decisions .note"))
+    assert note == (
+        "1,000 answers in time cost 0.0325. Refused: overload 3,564. Answered by fallbacks: last good 2,376."
+    )
+    assert not await page.get_by_role("article", name="Router/FanOut").locator(".decisions").is_visible()
+    assert "12 sent again, 9 of them hedges, of which 7 won, 2 denied" in await page.locator("#processes").inner_text()
+
+
+async def test_callers_are_shown_with_their_quotas(router: FakeRouter, open_page: OpenPage) -> None:
+    """Where some are configured."""
+    page = await open_page(router.url)
+    rows = page.get_by_role("table", name="Callers").locator("tbody tr")
+    assert [await words_of(row) for row in await rows.all()] == [
+        "shop gold, standard; standard where it asks for none "
+        "97/s 96.5 of 100/s nearly used up 3 of 40 at once 12 quota",
+        "mail batch 2.0/s no limit no limit -",
+    ]
+    router.part = router.part | {"callers": []}
+    await page.get_by_role("heading", name="Callers").wait_for(state="hidden")
+
+
+@pytest.mark.parametrize(
+    ("changes", "title", "facts"),
+    [
+        (
+            {"decision": {"why": "late", "expected_ms": 20.0, "within_ms": 24.0, "target": 0.999, "cost": 4.2e-7}},
+            "Recsys/Rank: missed",
+            ["planned late, expected 20.0 ms, 99.9 % within 24.0 ms", "0.00042", "shop"],
+        ),
+        (
+            {"decision": {"why": "OVERLOAD", "expected_ms": 23.0, "retry_after_ms": 8.0}, "attempts": 0}
+            | {"verdict": "failed", "code": "RESOURCE_EXHAUSTED", "reason": "OVERLOAD", "batch": None, "node": ""},
+            "Recsys/Rank: failed, OVERLOAD",
+            ["overload, expected 23.0 ms, come back in 8.00 ms"],
+        ),
+        (
+            {"fallback": {"source": "last_good", "route": "", "age_ms": 12_000, "reason": "OVERLOAD"}}
+            | {"verdict": "fallback", "reason": "OVERLOAD"},
+            "Recsys/Rank: answered by a fallback",
+            ["the last good answer, 12 s old, because of overload"],
+        ),
+        ({"attempts": 2, "won": 2}, "Recsys/Rank: missed", ["2, number 2 answered"]),
+    ],
+)
+async def test_a_waterfall_says_what_was_decided(
+    router: FakeRouter, open_page: OpenPage, changes: dict[str, Any], title: str, facts: list[str]
+) -> None:
+    """What was planned and expected, why it was refused and when to come back, who answered, and what it cost."""
+    router.misses = [record(**changes)]
+    page = await open_page(router.url)
+    await page.locator("#misses").get_by_role("button").click()
+    dialog = page.get_by_role("dialog", name=title)
+    for fact in facts:
+        await dialog.get_by_text(fact, exact=True).wait_for()
+
+
 async def test_lanes_and_nodes_say_what_is_wrong(router: FakeRouter, open_page: OpenPage) -> None:
     """In words."""
     router.missing = [{"name": "router-1", "why": "it can't be reached"}]
@@ -76,7 +144,10 @@ async def test_lanes_and_nodes_say_what_is_wrong(router: FakeRouter, open_page: 
     assert "4.0 jobs, 400 rows" in ranker
     assert "over the links ✕ none" in await words_of(lanes.get_by_role("row", name="blurb.fp32@cpu"))
     well = await words_of(nodes.get_by_role("row", name="recsys-0"))
-    assert "✓ linked cpu ranker.fp32 0.12 ms + 7.9 µs per row ± 0.04 ms 3.00 ms → 3.30 ms 1.1" in well
+    assert "✓ linked cpu ranker.fp32 0.12 ms + 7.9 µs per row ± 20 % 3.00 ms → 3.30 ms 1.1" in well
+    assert "40 jobs 3 dropped, 2.5 % of its time wasted" in well
+    assert "stands back" not in well
+    assert "stands back: others are quicker" in await words_of(nodes.get_by_role("row", name="recsys-1"))
     assert "! silent" in await words_of(nodes.get_by_role("row", name="recsys-1"))
     assert "✕ router-1 is missing here: it can't be reached" in await page.locator("#processes").inner_text()
 

@@ -68,8 +68,10 @@ def settings(models: Path) -> dict[str, Any]:
         "models": str(models),
         # Few enough that some are refused, where many come at once.
         "router": {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "limits": {"inflight": 48}},
+        "callers": {"anonymous": {"tiers": ["gold", "standard", "batch"], "rate_per_s": 120, "concurrency": 1000}},
+        "devices": {"cpu": {"cost_per_hour": 0.05, "watts": 65}},
         "routes": {
-            RANK: generous | {"lanes": ["ranker.fp32@cpu"]},
+            RANK: generous | {"lanes": ["ranker.fp32@cpu"], "fallback": [{"static": {"message": {}}}]},
             CLASSIFY: generous | {"lanes": ["eye.fp32@cpu"]},
             EMBED: generous | {"objective_ms": 0.01, "lanes": ["eye.fp32@cpu"]},
             GENERATE: generous | {"lanes": ["blurb.fp32@cpu"]},

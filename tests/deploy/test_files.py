@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isochrone.cli.check import problems
+from isochrone.cli.check import problems, service_problems
 from isochrone.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,8 @@ DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 def test_the_meshs_files_can_be_used(name: str) -> None:
     """As `isochrone check` sees them."""
     path = DEPLOY / "compose" / name
-    assert problems(load_config(path), path) == []
+    config = load_config(path)
+    assert [*service_problems(config, path), *problems(config, path, {})] == []
 
 
 def test_the_accelerators_mesh_is_the_other_one_and_a_node() -> None:

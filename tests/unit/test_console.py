@@ -38,9 +38,27 @@ def part(name: str, *, fast: int = 0, slow: int = 0, number: int = 200, **change
     durations = [n for pair in enumerate(bounds.counts) if pair[1] for n in pair]
     brief = [fast + slow, fast, durations]
     whole = [*brief, [1000 * (fast + slow)] * len(STAGES), [0, slow, 0, 0, 0, 0]]
-    span = {"seconds": 10.0, "routes": {RANK: whole}, "nodes": {}, "lanes": {"ranker@cpu": [40, 10, 400]}}
+    span: dict[str, Any] = {
+        "seconds": 10.0,
+        "routes": {RANK: whole},
+        "nodes": {},
+        "lanes": {"ranker@cpu": [40, 10, 400]},
+    }
+    span["decisions"] = [
+        [RANK, "plan", "ranker@cpu", "cheapest", fast, fast, fast, 0.004 * fast, 0.005 * fast, 0.001 * fast],
+        [RANK, "plan", "ranker@cpu", "late", slow, slow, 0, 0.010 * slow, 0.020 * slow, 0.001 * slow],
+        [RANK, "refused", "", "OVERLOAD", slow, 0, 0, 0.0, 0.0, 0.0],
+        [RANK, "fallback", "", "static", fast, 0, 0, 0.0, 0.0, 0.0],
+    ]
     return {
         "process": {"name": name},
+        "callers": [
+            {
+                **{"caller": "shop", "tiers": ["gold"], "default_tier": "gold", "rate_per_s": fast + slow},
+                **{"quotas": {"rate": {"used": fast, "limit": 100}}, "refused": {"QUOTA": slow}},
+            }
+        ],
+        "outlooks": {RANK: {"ranker@cpu": [3.0 if fast else 4.0, 6.0, 0.5]}},
         "now": span,
         "window": span,
         "steps": [{"number": number, "routes": {RANK: brief}, "lanes": {"ranker@cpu": [3, 40, 10]}}],
@@ -61,6 +79,31 @@ def test_counts_of_processes_are_added_before_they_are_made_figures_of() -> None
     assert route["now"]["blamed"] | {"queue": 2} == route["now"]["blamed"]
     assert route["steps"]["requests"] == [100]
     assert route["steps"]["p99_ms"] == [route["now"]["p99_ms"]]
+
+
+def test_decisions_of_processes_are_added_too() -> None:
+    """Where requests were sent and why, what was foretold and what came, what it cost; and who was refused or got a
+    fallback. Of what to expect now the worse counts."""
+    route = Whole([part("router-0", fast=3), part("router-1", slow=1)]).route(RANK, SLA)
+    assert route["window"]["decisions"] == {
+        "lanes": [
+            {
+                **{"lane": "ranker@cpu", "requests": 4, "share": 1.0, "why": {"cheapest": 3, "late": 1}},
+                **{"expected_ms": 5.5, "took_ms": 8.75, "within": 0.75, "cost_per_1000": 1.333},
+            }
+        ],
+        "refused": {"OVERLOAD": 1},
+        "fallbacks": {"static": 3},
+        "cost_per_1000": 1.333,
+    }
+    assert route["outlook"] == {"ranker@cpu": {"expected_ms": 4.0, "within_ms": 6.0, "spare": 0.5}}
+
+
+def test_a_caller_uses_what_it_uses_at_all_processes() -> None:
+    """Its quota is for all of them."""
+    (caller,) = Whole([part("router-0", fast=98), part("router-1", fast=1, slow=2)]).callers()
+    assert caller["quotas"] == {"rate": {"used": 99, "limit": 100}}
+    assert (caller["rate_per_s"], caller["refused"]) == (101, {"QUOTA": 2})
 
 
 def test_a_lane_is_the_same_to_all_processes() -> None:

@@ -101,9 +101,12 @@ class Desk:
             self.lanes.waiting.pop(one.member, None)
         self.dispatcher.claimed(link, [one.id for one in flights], finish_in_s)  # type: ignore[arg-type]
 
-    def answered(self, link: FakeLink, one: Flight, payload: bytes = b"answer") -> None:
-        done = link_pb2.BatchDone(lane=LANE, compute_us=5000)
-        done.replies.add(job=one.id, payload=payload, units=3, claimed_us=int(virtual_clock()() * 1e6))
+    def answered(
+        self, link: FakeLink, one: Flight, payload: bytes = b"answer", *, attempt: int = 1, lane: str = LANE
+    ) -> None:
+        done = link_pb2.BatchDone(lane=lane, compute_us=5000)
+        claimed_us = int(virtual_clock()() * 1e6)
+        done.replies.add(job=one.id, payload=payload, units=3, claimed_us=claimed_us, attempt=attempt)
         self.dispatcher.batch_done(link, done)  # type: ignore[arg-type]
 
     def goes_down(self, link: FakeLink) -> None:
@@ -347,6 +350,33 @@ async def test_the_attempt_budget_bounds_second_attempts() -> None:
         assert not late.answered.done()
         assert (at.dispatcher.resent, at.dispatcher.unaffordable) == (1, 2)
         dead.given = 0
+
+
+@virtual_time
+async def test_hedges_are_counted_with_those_that_won_and_those_denied() -> None:
+    """A hedge takes from the top quarter of the attempt budget alone."""
+    async with desk("slow", "other", burst=4.0) as at:
+        slow, other = at.links
+        hedged, denied = at.into_the_lane(), at.into_the_lane()
+        at.claimed(slow, hedged, finish_in_s=0.0)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
+        at.answered(other, hedged, attempt=2)
+        assert (hedged.ledger.won, hedged.ledger.attempts) == (2, 2)
+        at.claimed(slow, denied, finish_in_s=0.0)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
+        dispatcher = at.dispatcher
+        assert (dispatcher.hedged, dispatcher.hedges_won, dispatcher.hedges_denied) == (1, 1, 1)
+        assert (dispatcher.resent, dispatcher.unaffordable) == (1, 1)
+
+
+@virtual_time
+async def test_a_lane_that_only_a_node_knows_is_no_lane_of_a_ledger() -> None:
+    """It would be a label of metrics."""
+    async with desk("a") as at:
+        one = at.into_the_lane()
+        at.claimed(at.links[0], one)
+        at.answered(at.links[0], one, lane="made@up")
+        assert one.ledger.lane == LANE
 
 
 @virtual_time

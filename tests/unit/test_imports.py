@@ -23,7 +23,8 @@ LAYERS = (
     "node",
     "client healthcheck",
     "<services>",
-    "testing cli",
+    "testing simulator",
+    "cli",
 )
 
 # Who may import what of others. A package stands for all in it.
@@ -56,6 +57,7 @@ MAY_IMPORT = {
     "PIL": ("isochrone_vision.photo", "isochrone_vision.build"),
     "rich": (*BUILDS, "isochrone.cli"),
     "typer": ("isochrone.cli",),
+    "matplotlib": ("isochrone.simulator.plot",),
     "uvloop": ("isochrone.process", "isochrone.cli"),
 }
 

@@ -166,6 +166,14 @@ async def test_a_mesh_counts_what_it_does() -> None:
     assert told("isochrone_batch_jobs_count", route=SLEEP) == told("isochrone_batch_closed_total", route=SLEEP) == 16
     assert told("isochrone_finish_ratio_count", lane="sleep@cpu") == 16
     assert told("isochrone_requests_by_attempts_total", route=SLEEP, attempts="1") == 16
+    sleeping = {"route": SLEEP, "lane": "sleep@cpu"}
+    assert told("isochrone_plans_total", **sleeping) == 16
+    assert told("isochrone_plan_answers_total", **sleeping) == told("isochrone_plan_ratio_count", **sleeping) == 16
+    assert told("isochrone_plan_answers_within_total", **sleeping) <= 16
+    assert told("isochrone_cost_total", **sleeping) > 0
+    assert told("isochrone_lane_expected_seconds", **sleeping) == pytest.approx(0.002)
+    assert 0 < told("isochrone_lane_spare_ratio", **sleeping) <= 1
+    assert told("isochrone_hedges_total") == told("isochrone_hedges_won_total") == 0
     assert told("isochrone_first_chunk_seconds_count", route=REPEAT) == 1
     assert told("isochrone_chunk_interval_seconds_count", route=REPEAT) == 10
     assert told("isochrone_chunk_interval_seconds_sum", route=REPEAT) == pytest.approx(0.1, rel=0.05)

@@ -233,6 +233,19 @@ async def test_a_miss_is_told_in_full() -> None:
     assert (record.pop("total_ms"), record.pop("blame")) == (answer.budget.total_ms, answer.budget.blame)
     assert answer.budget.tier == "standard"
     del record["stages"]
+    decision, planned = answer.budget.decision, record.pop("decision")
+    assert decision is not None
+    assert planned == {
+        "why": decision.why,
+        "expected_ms": decision.expected_ms,
+        "within_ms": decision.within_ms,
+        "target": 0.999,
+        "retry_after_ms": 0.0,
+        "device": "cpu",
+        "cost": decision.cost,
+        "joules": 0.0,
+    }
+    assert decision.why == "fastest"
     assert record == {
         "trace_id": answer.budget.trace_id,
         "route": ECHO,
@@ -249,6 +262,7 @@ async def test_a_miss_is_told_in_full() -> None:
         "lane": "echo@cpu",
         "node": "node-0",
         "attempts": 1,
+        "won": None,
         "direct": False,
         "batch": {"jobs": 1, "units": 1, "closed_by": answer.budget.closed_by},
         "units": 1,

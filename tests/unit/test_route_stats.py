@@ -15,6 +15,9 @@ from isochrone.telemetry import STAGES
 from isochrone.tracing import Sampler
 from isochrone.v1 import budget_pb2
 from isochrone_router.past import Past, Try
+from isochrone_router.plan_stats import by_lane
+from isochrone_router.planner import Finish, Plan, Why
+from isochrone_router.prices import Price
 from isochrone_router.route_stats import MOST_ATTEMPTS, OTHER, WINDOW_S, RouteStats
 
 ROUTE, LANE = "shop.v1.Search/Rank", "ranker.fp32@cpu"
@@ -40,6 +43,21 @@ def past(code: str = "OK", *, reason: str = "", **report: Any) -> Past:
 
 def answered(ms: float, *, missed: bool = False) -> Past:
     return past(total_us=int(ms * 1e3), missed=missed)
+
+
+def sent(
+    ms: float,
+    *,
+    expected_ms: float = 4.0,
+    within_ms: float = 6.0,
+    lane: str = LANE,
+    why: Why = Why.CHEAPEST,
+    **report: Any,
+) -> Past:
+    """A request that was planned, ran, and cost three."""
+    plan = Plan(lane, None, why, Finish(expected_ms / 1e3, 0.0, 0.0), within_ms / 1e3)
+    told = past(total_us=int(ms * 1e3), lane=lane, **report)
+    return told._replace(plan=plan, price=Price(3.0, 60.0))
 
 
 def refused(reason: str = "QUEUE_FULL") -> Past:
@@ -192,3 +210,44 @@ def test_the_rate_of_a_steady_load_is_its_rate(after_s: float) -> None:
         clock.now_s += 0.1
         stats.add(answered(5))
     assert stats.lately().rate == pytest.approx(10, rel=0.05)
+
+
+def test_plans_are_counted_by_lane_and_why_with_what_came_of_them() -> None:
+    """What was foretold against what came, and what it cost."""
+    stats = RouteStats(Hand())
+    stats.add(sent(5))
+    stats.add(sent(7))
+    stats.add(sent(8, why=Why.LATE, expected_ms=20, within_ms=30))
+    stats.add(sent(1, lane="ranker.fp32@cuda"))
+    assert {key: plan.requests for key, plan in stats.plans.items()} == {
+        (LANE, "cheapest"): 2,
+        (LANE, "late"): 1,
+        ("ranker.fp32@cuda", "cheapest"): 1,
+    }
+    plan = by_lane(stats.plans.items())[LANE]
+    assert (plan.answers, plan.within) == (3, 2)
+    assert (plan.expected_s, plan.actual_s) == (pytest.approx(0.028), pytest.approx(0.020))
+    assert plan.ratios.total == 3
+    assert plan.ratios.sum == pytest.approx(5 / 4 + 7 / 4 + 8 / 20)
+    assert (plan.cost, plan.joules) == (9.0, 180.0)
+    assert repr(plan) == "<PlanStats of 3 requests, 2 of 3 answers as foretold>"
+
+
+def test_what_was_sent_twice_is_charged_to_the_lane_that_answered() -> None:
+    """And says nothing of forecasts: it took what two of them took."""
+    stats = RouteStats(Hand())
+    stats.add(sent(9, attempts=2)._replace(report=sent(9, attempts=2, lane="ranker.fp32@cuda").report))
+    planned, charged = stats.plans[LANE, "cheapest"], stats.plans["ranker.fp32@cuda", "cheapest"]
+    assert (planned.requests, planned.answers, planned.cost) == (1, 0, 0.0)
+    assert (charged.requests, charged.answers, charged.cost) == (0, 0, 3.0)
+
+
+def test_failures_and_fallbacks_say_nothing_of_forecasts() -> None:
+    """They were sent, and that is counted; what ran has cost something."""
+    stats = RouteStats(Hand())
+    stats.add(sent(100)._replace(code="DEADLINE_EXCEEDED", price=None))
+    stats.add(sent(9, fallback=budget_pb2.Fallback(source="static"))._replace(reason="INTERNAL"))
+    stats.add(refused())
+    plan = stats.plans[LANE, "cheapest"]
+    assert (plan.requests, plan.answers, plan.cost) == (2, 0, 3.0)
+    assert len(stats.plans) == 1

@@ -78,6 +78,8 @@ class Dispatcher:
         """Second attempts made while the first might still be answered."""
         self.hedges_won = 0
         """Of these, such as were answered first."""
+        self.hedges_denied = 0
+        """Such as were called for and not made: the attempt budget was not full enough."""
 
     def __repr__(self) -> str:
         return f"<Dispatcher {self._flights!r}, {self._suspects!r}, {self.resent} sent again>"
@@ -208,6 +210,7 @@ class Dispatcher:
 
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
         now_s = self._clock()
+        lane = done.lane if done.lane in self.views else ""  # one of ours: what nodes say is never a label
         for reply in done.replies:
             flight = self._flights.get(reply.job)
             if flight is None or flight.streams_from not in (None, link):
@@ -225,8 +228,8 @@ class Dispatcher:
             elif flight.predicted_s:
                 took_s = now_s - flight.claimed_at_s
                 self._promises.kept(flight.lane, promised_s=flight.predicted_s, took_s=took_s, now_s=now_s)
-            if done.lane:
-                ledger.lane = done.lane
+            if lane:
+                ledger.lane = lane
             ledger.claimed_s = reply.claimed_us / 1e6
             ledger.started_s = done.started_us / 1e6
             ledger.computed_s = ledger.started_s + done.compute_us / 1e6
@@ -330,6 +333,7 @@ class Dispatcher:
             return
         if not self._attempts.take_spare():
             self.unaffordable += 1
+            self.hedges_denied += 1
             return
         self.hedged += 1
         self._send_again(flight, node, had=flight.holders[-1], why="its node is late")

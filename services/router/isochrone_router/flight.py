@@ -18,6 +18,7 @@ from isochrone_router.lane_view import LaneView
 from isochrone_router.past import Past, Try
 from isochrone_router.planner import Plan
 from isochrone_router.plans import Option
+from isochrone_router.prices import Price
 
 NEVER_S = float("inf")
 
@@ -62,6 +63,8 @@ class Flight:
     """The lane of that plan, as its route uses it."""
     alternatives: Sequence[LaneView] = ()
     """Lanes that it may be sent to as well, its own among them."""
+    price: Price | None = None
+    """What it has cost, once it is over; None where it never ran."""
     claimed_at_s: float = 0.0
     """When its latest holder has said that it has it."""
     predicted_s: float = 0.0
@@ -111,6 +114,8 @@ class Flight:
             peer=self.answered_by.welcome if self.answered_by is not None else None,
             tries=tuple(self.tries),
             predicted_us=int(self.predicted_s * 1e6),
+            plan=self.plan,
+            price=self.price,
         )
 
     def answer(self, payload: bytes) -> None:

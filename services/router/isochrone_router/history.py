@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple, Self, TypeVar
 
 from isochrone.deadline import Clock
@@ -46,6 +47,36 @@ class RouteCount(NamedTuple):
         )
 
 
+class Decided(NamedTuple):
+    """What was decided about some of a route's requests."""
+
+    route: str
+    kind: str
+    """ "plan": they were sent; "refused"; "fallback": something stood in."""
+    lane: str
+    """Of a plan."""
+    why: str
+    """Of a plan and a refusal the reason; of a fallback what stood in."""
+
+
+class DecisionCount(NamedTuple):
+    """How many they were; and of those sent once and answered, what was foretold and what came."""
+
+    requests: int
+    answers: int = 0
+    within: int = 0
+    """Answered within what was foretold at the quantile of the target."""
+    expected_s: float = 0.0
+    actual_s: float = 0.0
+    cost: float = 0.0
+
+    def minus(self, other: Self) -> DecisionCount:
+        return DecisionCount._make([a - b for a, b in zip(self, other, strict=True)])
+
+    def plus(self, other: Self) -> DecisionCount:
+        return DecisionCount._make([a + b for a, b in zip(self, other, strict=True)])
+
+
 class NodeCount(NamedTuple):
     """Jobs of a node whose end it had foretold, and both times, added up."""
 
@@ -80,6 +111,7 @@ class Reading(NamedTuple):
     """Jobs waiting, by lane."""
     runs: Mapping[tuple[str, int], LaneCount]
     """By lane and boot id of the node."""
+    decisions: Mapping[Decided, DecisionCount] = MappingProxyType({})
 
 
 class Mark(NamedTuple):
@@ -90,6 +122,7 @@ class Mark(NamedTuple):
     routes: Mapping[str, RouteCount]
     nodes: Mapping[str, NodeCount]
     lanes: Mapping[str, LaneCount]
+    decisions: Mapping[Decided, DecisionCount]
     deepest: Mapping[str, int]
     """Jobs waiting at most, by lane, in the step before."""
 
@@ -101,6 +134,7 @@ class Span(NamedTuple):
     routes: Mapping[str, RouteCount]
     nodes: Mapping[str, NodeCount]
     lanes: Mapping[str, LaneCount]
+    decisions: Mapping[Decided, DecisionCount]
 
 
 class Step(NamedTuple):
@@ -161,7 +195,8 @@ class History:
         for lane, depth in read.depths.items():
             self._deepest[lane] = max(depth, self._deepest.get(lane, 0))
         now_s = self._clock()
-        return Mark(int(now_s // STEP_S), now_s, read.routes, read.nodes, dict(self._lanes), dict(self._deepest))
+        lanes, deepest = dict(self._lanes), dict(self._deepest)
+        return Mark(int(now_s // STEP_S), now_s, read.routes, read.nodes, lanes, read.decisions, deepest)
 
 
 def _between(before: Mark, after: Mark) -> Span:
@@ -170,13 +205,15 @@ def _between(before: Mark, after: Mark) -> Span:
         _differences(before.routes, after.routes),
         _differences(before.nodes, after.nodes),
         _differences(before.lanes, after.lanes),
+        _differences(before.decisions, after.decisions),
     )
 
 
-_Count = TypeVar("_Count", RouteCount, NodeCount, LaneCount)
+_Key = TypeVar("_Key", str, Decided)
+_Count = TypeVar("_Count", RouteCount, NodeCount, LaneCount, DecisionCount)
 
 
-def _differences(before: Mapping[str, _Count], after: Mapping[str, _Count]) -> dict[str, _Count]:
+def _differences(before: Mapping[_Key, _Count], after: Mapping[_Key, _Count]) -> dict[_Key, _Count]:
     return {name: count.minus(before[name]) if name in before else count for name, count in after.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from isochrone.link.node_link import NodeLink
+from isochrone.v1 import link_pb2
 from isochrone_router.forecast import Forecast
 
 RENEW_S = 0.1
@@ -16,6 +17,7 @@ class LinkedNode:
 
     __slots__ = (
         "_in_full_s",
+        "_place",
         "base_s",
         "batch_units",
         "claims",
@@ -34,6 +36,7 @@ class LinkedNode:
         self.base_s = self.per_unit_s = self.per_job_s = self.spread = self._in_full_s = 0.0
         self.batch_units = 0
         self.weight = 1.0
+        self._place = 0
         self.renew()
 
     def __repr__(self) -> str:
@@ -58,11 +61,11 @@ class LinkedNode:
         latency = variant.latency
         jobs = 1.0
         self.weight = 1.0
-        for state in self.link.report.lanes:
-            if state.lane == self.lane:
-                latency = state.latency
-                jobs = max(1.0, state.mean_jobs)
-                self.weight = state.mean_units / jobs
+        state = self._state()
+        if state is not None:
+            latency = state.latency
+            jobs = max(1.0, state.mean_jobs)
+            self.weight = state.mean_units / jobs
         self.claims = self.lane in self.link.report.claiming
         self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
         self.spread = latency.spread
@@ -72,6 +75,19 @@ class LinkedNode:
             most_jobs = variant.batch_jobs or self.batch_units
             self.batch_units = max(1, min(self.batch_units, int(most_jobs * max(1.0, self.weight))))
             self._in_full_s = (self.base_s / self.batch_units + self.per_unit_s) * self.weight
+
+    def _state(self) -> link_pb2.LaneState | None:
+        """What the node said last of this lane. It has its place among the others: to look at all of them for each lane
+        of each node was most of what plans cost with many of both."""
+        states = self.link.report.lanes
+        if self._place < len(states):
+            state = states[self._place]
+            if state.lane == self.lane:
+                return state
+        for self._place, state in enumerate(states):
+            if state.lane == self.lane:
+                return state
+        return None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,8 @@ from isochrone.rpc import Call
 from isochrone.starting import Chunks, Done, Leave
 from isochrone.tracing import Place
 from isochrone.v1 import budget_pb2, link_pb2
+from isochrone_router.planner import Plan
+from isochrone_router.prices import Price
 
 
 class Try(NamedTuple):
@@ -41,6 +43,10 @@ class Past(NamedTuple):
     """From its claim to its reply, by the node's own word; 0: it said none."""
     leg: str = ""
     """Its name, where it was part of a fan-out; "fallback", where it was to stand in for another."""
+    plan: Plan | None = None
+    """Where it was sent first, and what was expected of that; None where it was refused, and of a fan-out."""
+    price: Price | None = None
+    """What it has cost; None where it never ran."""
     legs: tuple[Past, ...] = ()
     """Requests that it is made of, or that were to stand in for it."""
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from isochrone.batching import ClosedBy
 from isochrone.config import DeviceConfig
 from isochrone.v1 import budget_pb2
 
 _COMPUTE = budget_pb2.STAGE_COMPUTE - budget_pb2.STAGE_ADMIT
+
+
+class Price(NamedTuple):
+    """Of one answer."""
+
+    cost: float
+    """In what `cost_per_hour` is given in."""
+    joules: float
+    """0 where the device's watts aren't known."""
 
 
 class Prices:
@@ -29,15 +39,19 @@ class Prices:
             known = self._known[device] = (price.cost_per_hour / 3600, price.watts or 0.0)
         return known
 
-    def add_to(self, report: budget_pb2.BudgetReport) -> None:
-        """Says in a report what its answer has cost."""
-        batch, decision = report.batch, report.decision
-        if not batch.jobs:
-            return
-        share = 1 / batch.jobs if batch.closed_by == ClosedBy.STREAM else report.units / max(1, batch.units)
+    def add_to(self, report: budget_pb2.BudgetReport) -> Price | None:
+        """Says in a report what its answer has cost. None where it never ran."""
+        batch = report.batch
+        jobs = batch.jobs
+        if not jobs:
+            return None
+        share = 1 / jobs if batch.closed_by == ClosedBy.STREAM else report.units / max(1, batch.units)
         seconds = share * report.stage_us[_COMPUTE] / 1e6
-        decision.device = report.lane.rpartition("@")[2]
-        per_s, watts = self.of(decision.device)
-        decision.cost = per_s * seconds
+        decision = report.decision
+        device = decision.device = report.lane.rpartition("@")[2]
+        per_s, watts = self.of(device)
+        price = Price(per_s * seconds, watts * seconds)
+        decision.cost = price.cost
         if watts:
-            decision.joules = watts * seconds
+            decision.joules = price.joules
+        return price

@@ -8,6 +8,7 @@ from typing import Any
 from isochrone import node_metrics
 from isochrone import telemetry as t
 from isochrone.link.node_link import LinkState
+from isochrone_router.plan_stats import by_lane
 from isochrone_router.route_stats import RouteStats
 from isochrone_router.status import RouterStatus
 
@@ -44,6 +45,7 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     yield t.Family(t.FIRST_CHUNK, [((route,), one.first_chunks) for route, one in streaming])
     yield t.Family(t.CHUNK_INTERVAL, [((route,), one.chunk_intervals) for route, one in streaming])
     yield t.Family(t.FINISH, [((lane,), histogram) for lane, histogram in _finishes(stats.values()).items()])
+    yield from _plans(stats)
     if status.callers is not None:
         yield from status.callers.readings()
     yield t.Family(t.OBJECTIVE, [((route,), sla.objective_ms / 1e3) for route, sla in status.routes.items()])
@@ -53,12 +55,18 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     views = list(status.dispatcher.views.values())
     yield t.Family(t.LANE_DEPTH, [((view.lane,), view.depth) for view in views])
     yield t.Family(t.LANE_BACKLOG, [((view.lane,), status.backlog_s(view)) for view in views])
+    seen = [((route, lane), found) for route in status.routes for lane, found in status.outlooks(route).items()]
+    yield t.Family(t.LANE_EXPECTED, [(labels, found.expected_s) for labels, found in seen])
+    yield t.Family(t.LANE_SPARE, [(labels, found.spare) for labels, found in seen if found.spare is not None])
     yield t.Family(t.LANE_OPEN, [((view.lane,), int(view.is_open)) for view in views])
     yield t.alone(t.REDIS_UP, int(status.gate.is_up))
     states = status.node_states()
     yield t.Family(t.NODES, [((state,), states.get(state, 0)) for state in LinkState])
     yield t.alone(t.RESENT, status.dispatcher.resent)
     yield t.alone(t.UNAFFORDABLE, status.dispatcher.unaffordable)
+    yield t.alone(t.HEDGES, status.dispatcher.hedged)
+    yield t.alone(t.HEDGES_WON, status.dispatcher.hedges_won)
+    yield t.alone(t.HEDGES_DENIED, status.dispatcher.hedges_denied)
     if status.export is not None:
         yield status.export.spans.family()
     if status.traces is not None:
@@ -70,6 +78,18 @@ def of_all(status: RouterStatus) -> Iterator[t.Family]:
     yield from of_router(status)
     links = status.links.links.values()
     yield from node_metrics.families((link.name, link.report) for link in links if link.state in _TOLD)
+
+
+def _plans(stats: Mapping[str, RouteStats]) -> Iterator[t.Family]:
+    """Where requests were sent, and what came of that."""
+    made = [((route, *key), plan) for route, one in stats.items() for key, plan in one.plans.items()]
+    yield t.Family(t.PLANS, [(labels, plan.requests) for labels, plan in made])
+    lanes = [((route, lane), plan) for route, one in stats.items() for lane, plan in by_lane(one.plans.items()).items()]
+    yield t.Family(t.PLAN_RATIO, [(labels, plan.ratios) for labels, plan in lanes])
+    yield t.Family(t.PLAN_ANSWERS, [(labels, plan.answers) for labels, plan in lanes])
+    yield t.Family(t.PLAN_WITHIN, [(labels, plan.within) for labels, plan in lanes])
+    yield t.Family(t.COST, [(labels, plan.cost) for labels, plan in lanes])
+    yield t.Family(t.ENERGY, [(labels, plan.joules) for labels, plan in lanes if plan.joules])
 
 
 def _finishes(stats: Iterable[RouteStats]) -> dict[str, t.Histogram]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from isochrone.ledger import stage_name, stages
+from isochrone.v1 import budget_pb2
 from isochrone_router.past import Past
 
 
@@ -45,7 +46,9 @@ class Records:
             "lane": report.lane,
             "node": report.node,
             "attempts": report.attempts,
+            "won": report.won or None,
             "direct": report.direct,
+            "decision": _decision(report.decision) if report.HasField("decision") else None,
             "batch": {
                 "jobs": report.batch.jobs,
                 "units": report.batch.units,
@@ -74,6 +77,19 @@ class Records:
             ],
             "jaeger": f"{self.jaeger.rstrip('/')}/trace/{trace_id}" if self.jaeger and is_traced else None,
         }
+
+
+def _decision(decision: budget_pb2.Decision) -> dict[str, Any]:
+    return {
+        "why": decision.why,
+        "expected_ms": decision.expected_us / 1e3,
+        "within_ms": decision.quantile_us / 1e3,
+        "target": decision.target,
+        "retry_after_ms": decision.retry_after_us / 1e3,
+        "device": decision.device,
+        "cost": decision.cost,
+        "joules": decision.joules,
+    }
 
 
 def _ms(seconds: float) -> float:

@@ -187,6 +187,7 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         "isochrone.device": device or None,
         "isochrone.node": report.node or None,
         "isochrone.attempts": report.attempts or None,
+        "isochrone.won": report.won or None,
         "isochrone.units": report.units or None,
         "isochrone.forced": forced or None,
     }
@@ -195,6 +196,8 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         told["gen_ai.provider.name"] = "isochrone"
         told["gen_ai.request.model"] = variant
         told["gen_ai.usage.output_tokens"] = report.units or None
+    if report.HasField("decision"):
+        told |= _of_decision(report.decision)
     if past.is_fallback:
         fallback = report.fallback
         told["isochrone.fallback.source"] = fallback.source
@@ -202,6 +205,18 @@ def _of_request(past: Past, forced: bool) -> dict[str, Value | None]:
         told["isochrone.fallback.age_ms"] = fallback.age_ms if fallback.source == "last_good" else None
         told["isochrone.fallback.reason"] = fallback.reason
     return told
+
+
+def _of_decision(decision: budget_pb2.Decision) -> dict[str, Value | None]:
+    """What was planned, or why it was refused."""
+    return {
+        "isochrone.plan.why": decision.why or None,
+        "isochrone.plan.expected_ms": decision.expected_us / 1e3 or None,
+        "isochrone.plan.quantile_ms": decision.quantile_us / 1e3 or None,
+        "isochrone.plan.retry_after_ms": decision.retry_after_us / 1e3 or None,
+        "isochrone.cost": decision.cost or None,
+        "isochrone.energy_j": decision.joules or None,
+    }
 
 
 def _unit(peer: link_pb2.Welcome, lane: str) -> str:

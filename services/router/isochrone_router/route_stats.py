@@ -23,6 +23,7 @@ from isochrone.telemetry import (
 )
 from isochrone.v1 import budget_pb2
 from isochrone_router.past import Past
+from isochrone_router.plan_stats import PlanStats
 
 WINDOW_S = 15.0
 MOST_ATTEMPTS = 4
@@ -70,6 +71,8 @@ class RouteStats:
         self.refusals: Counter[str] = Counter()
         self.fallbacks: Counter[tuple[str, str]] = Counter()
         """By what stood in, and what for."""
+        self.plans: dict[tuple[str, str], PlanStats] = {}
+        """By the lane that requests were sent to, last where more than once, and why."""
         self._attempts = [0] * (MOST_ATTEMPTS + 1)
         self.batch_jobs = Histogram(SIZE_BUCKETS)
         self.batch_units = Histogram(UNIT_BUCKETS)
@@ -153,6 +156,27 @@ class RouteStats:
             window.counts[bucket] += 1
         batch = report.batch
         jobs = batch.jobs
+        plan = past.plan
+        if plan is not None:
+            known = self.plans.get((plan.lane, plan.why)) or self._plan(plan.lane, plan.why)
+            known.requests += 1
+            price = past.price
+            if attempts > 1:  # the last may have been another lane's
+                if price is not None:
+                    self._plan(report.lane, plan.why).add_price(price)
+            elif price is not None:
+                known.cost += price.cost
+                known.joules += price.joules
+                expected_s = plan.finish.expected_s
+                if code == "OK" and expected_s > 0 and not is_fallback:
+                    known.answers += 1
+                    known.expected_s += expected_s
+                    known.actual_s += took_s
+                    if took_s <= plan.quantile_s:
+                        known.within += 1
+                    ratio = took_s / expected_s
+                    known.ratios.counts[bisect_left(RATIO_BUCKETS, ratio)] += 1
+                    known.ratios.sum += ratio
         for histogram, spent_us in zip(self.stages, stage_us):  # noqa: B905  none of a fan-out; of others, all
             if spent_us or jobs:  # else it never came so far
                 spent_s = spent_us / 1e6
@@ -168,6 +192,9 @@ class RouteStats:
                 self._add_finish(report.lane, sum(stage_us[_CLAIM_TO_REPLY]) / past.predicted_us)
         if first_us:
             self._add_stream(first_us, report.total_us, report.chunks)
+
+    def _plan(self, lane: str, why: str) -> PlanStats:
+        return self.plans.setdefault((lane, why), PlanStats())
 
     def _add_stream(self, first_us: int, total_us: int, chunks: int) -> None:
         self.first_chunks.observe(first_us / 1e6)

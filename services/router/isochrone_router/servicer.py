@@ -19,6 +19,7 @@ from isochrone.errors import (
     Internal,
     InvalidRequest,
     IsochroneError,
+    Overloaded,
     Unavailable,
     UnknownRoute,
 )
@@ -125,6 +126,7 @@ class Servicer:
 
     def _refused(self, flight: Flight, error: IsochroneError, tell: Tell) -> None:
         flight.is_over, flight.error = True, error
+        flight.ledger.decision = flight.ledger.decision or _refusal(error)
         error.budget = report = self._report(flight)
         tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
 
@@ -163,7 +165,7 @@ class Servicer:
 
     def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
         report = flight.ledger.report(self._clock())
-        self._prices.add_to(report)
+        flight.price = self._prices.add_to(report)
         self._chronicle.judge(flight.call.route, report)
         return report
 
@@ -243,7 +245,9 @@ class Servicer:
         plans = self.plans[call.route]
         plan = plans.plan(ask, variant=call.variant)
         if isinstance(plan, Refused):
-            ledger.decision = budget_pb2.Decision(why=plan.reason, expected_us=_us(plan.finish_s))
+            ledger.decision = budget_pb2.Decision(
+                why=plan.reason, expected_us=_us(plan.finish_s), retry_after_us=_us(plan.retry_after_s)
+            )
             if plan.reason == "QUEUE_FULL":
                 self._dispatcher.recount(sla.lanes)
             raise plan.error()
@@ -256,12 +260,19 @@ class Servicer:
             expected_us=_us(plan.finish.expected_s),
             quantile_us=_us(plan.quantile_s),
             device=plan.lane.rpartition("@")[2],
+            target=sla.target,
         )
         return plan
 
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)
         flight.fail(DeadlineExceeded("no answer within the deadline"))
+
+
+def _refusal(error: IsochroneError) -> budget_pb2.Decision:
+    """Of a request that was not planned at all."""
+    retry_after_s = error.retry_after_s if isinstance(error, Overloaded) else 0.0
+    return budget_pb2.Decision(why=error.reason, retry_after_us=_us(retry_after_s))
 
 
 def _nobody(_: Flight) -> None:

@@ -17,12 +17,18 @@ from isochrone_router.flight import Flights
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.lane_view import LaneView
 from isochrone_router.links import Links
+from isochrone_router.outlook import Outlook, outlook
+from isochrone_router.plan_stats import PlanStats, by_lane
+from isochrone_router.route_stats import RouteStats
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions
 
 if TYPE_CHECKING:
     from isochrone.export import Export
     from isochrone_router.traces import Traces
+
+
+_NONE = PlanStats()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class RouterStatus:
                 "inflight_bytes": self.flights.bytes,
                 "sessions": len(self.sessions),
                 "resent": self.dispatcher.resent,
+                "second_attempts": second_attempts(self.dispatcher),
             },
             "redis": {"state": self.gate.state, "epoch": self.gate.epoch},
             "routes": [self._route(route) for route in self.routes],
@@ -77,9 +84,17 @@ class RouterStatus:
         per_job_s = sum(node.per_job_s for node in view.nodes) / len(view.nodes)
         return view.depth * per_job_s / len(view.nodes)
 
+    def outlooks(self, route: str) -> dict[str, Outlook]:
+        """What each lane of a route has to offer now, in the order of the configuration; those that have nodes."""
+        options, now_s = self.servicer.plans[route].options, self.clock()
+        found = ((lane, outlook(option, self.routes[route], now_s=now_s)) for lane, option in options.items())
+        return {lane: one for lane, one in found if one is not None}
+
     def _route(self, route: str) -> dict[str, Any]:
         config, stats = self.routes[route], self.chronicle.stats[route]
         lately = stats.lately()
+        plans, outlooks = by_lane(stats.plans.items()), self.outlooks(route)
+        met = stats.met
         return {
             "route": route,
             "objective_ms": config.objective_ms,
@@ -87,9 +102,15 @@ class RouterStatus:
             "deadline_ms": config.deadline_ms,
             "requests": stats.requests,
             "answered": stats.outcomes["OK"],
-            "missed": stats.requests - stats.met,
+            "missed": stats.requests - met,
             "fallbacks": stats.fallbacks.total(),
             "errors": {code: count for code, count in stats.outcomes.items() if code != "OK"},
+            "refused": dict(stats.refusals),
+            "cost_per_1000": round(1000 * sum(plan.cost for plan in plans.values()) / met, 9) if met else None,
+            "lanes": [
+                _way(lane, plans.get(lane, _NONE), outlooks.get(lane), stats, met=met)
+                for lane in dict.fromkeys((*config.all_lanes, *plans))
+            ],
             "rate_per_s": round(lately.rate, 1),
             "p50_ms": _ms(lately.p50_s),
             "p99_ms": _ms(lately.p99_s),
@@ -97,8 +118,11 @@ class RouterStatus:
         }
 
     def _lane(self, view: LaneView) -> dict[str, Any]:
-        states = [s for node in view.nodes for s in node.link.report.lanes if s.lane == view.lane and s.batches]
+        told = [state for node in view.nodes for state in node.link.report.lanes if state.lane == view.lane]
+        states = [state for state in told if state.batches]
         count = max(1, len(states))
+        outlooks = [self.outlooks(route) for route, config in self.routes.items() if view.lane in config.all_lanes]
+        waits = [found[view.lane].wait_s for found in outlooks if view.lane in found]
         return {
             "lane": view.lane,
             "depth": view.depth,
@@ -106,6 +130,8 @@ class RouterStatus:
             "mean_jobs": round(sum(state.mean_jobs for state in states) / count, 2),
             "mean_units": round(sum(state.mean_units for state in states) / count, 1),
             "nodes": len(view.nodes),
+            "standing_back": sum(state.stands_back for state in told),
+            "wait_ms": _ms(max(waits)) if waits else None,
         }
 
     def _nodes(self) -> list[dict[str, Any]]:
@@ -131,9 +157,38 @@ class RouterStatus:
                 },
                 "batches": sum(lane.batches for lane in link.report.lanes),
                 "jobs": sum(lane.jobs for lane in link.report.lanes),
+                "dropped": sum(lane.dropped for lane in link.report.lanes),
+                "compute_s": round(sum(lane.compute_s for lane in link.report.lanes), 6),
+                "wasted_s": round(sum(lane.wasted_s for lane in link.report.lanes), 6),
             }
             for link in sorted(self.links.links.values(), key=lambda link: link.name)
         ]
+
+
+def second_attempts(dispatcher: Dispatcher) -> dict[str, int]:
+    """How many were made, and of these such as were hedges; how many hedges won, and how many of both were denied."""
+    return {
+        "made": dispatcher.resent,
+        "denied": dispatcher.unaffordable,
+        "hedges": dispatcher.hedged,
+        "hedges_won": dispatcher.hedges_won,
+        "hedges_denied": dispatcher.hedges_denied,
+    }
+
+
+def _way(lane: str, plan: PlanStats, seen: Outlook | None, stats: RouteStats, *, met: int) -> dict[str, Any]:
+    """A lane as a route uses it: what was sent there and why, what came of that, and what it has to offer now."""
+    return {
+        "lane": lane,
+        "requests": plan.requests,
+        "why": {why: one.requests for (of, why), one in stats.plans.items() if of == lane and one.requests},
+        "took_ratio": round(plan.actual_s / plan.expected_s, 4) if plan.expected_s else None,
+        "within": round(plan.within / plan.answers, 5) if plan.answers else None,
+        "cost_per_1000": round(1000 * plan.cost / met, 9) if met else None,
+        "expected_ms": None if seen is None else _ms(seen.expected_s),
+        "within_ms": None if seen is None else _ms(seen.within_s),
+        "spare": None if seen is None or seen.spare is None else round(seen.spare, 4),
+    }
 
 
 def _ms(seconds: float | None) -> float | None:

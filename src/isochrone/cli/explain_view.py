@@ -9,6 +9,7 @@ from rich.text import Text
 from isochrone.cli.in_words import given_up, ms, sentence
 from isochrone.cli.record import Record
 from isochrone.cli.waterfall import Waterfall
+from isochrone.credentials import ANONYMOUS
 
 _INDENT = 4
 
@@ -21,6 +22,8 @@ def explained(record: Record) -> RenderableType:
     head.append(f"  {record.router}", "dim")
     if record.report.tier not in ("", "standard"):
         head.append(f"  {record.report.tier}", "dim")
+    if record.report.caller not in ("", ANONYMOUS):
+        head.append(f"  of {record.report.caller}", "dim")
     axis_us = max((_ends_us(leg) for leg in record.legs), default=0)
     parts: list[RenderableType] = [head, *_body(record, axis_us)]
     for leg in record.legs:

@@ -21,7 +21,7 @@ def sentence(record: Record) -> str:
     over_ms = record.spent_ms - record.report.objective_us / 1e3
     match record.verdict:
         case "failed":
-            return f"Failed after {ms(record.spent_ms)} with {record.error}{_because(record)}."
+            return f"Failed after {ms(record.spent_ms)} with {record.error}{_because(record)}.{_refusal(record)}"
         case "fallback":
             late = f", late by {ms(over_ms)}" if over_ms > 0 else ""
             by = fallback_in_words(record.report.fallback)
@@ -29,7 +29,8 @@ def sentence(record: Record) -> str:
         case "cancelled":
             return f"Its caller left after {ms(record.spent_ms)}{_where_it_was(record)}."
         case "missed" if over_ms > 0:
-            return f"Late by {ms(over_ms)}{_because(record)}."
+            planned = ", as it was planned" if record.is_planned_late else ""
+            return f"Late by {ms(over_ms)}{planned}{_because(record)}."
         case "missed":  # a page whose legs stream is late where one of them is
             return f"Late{_because(record)}."
     if over_ms > 0:  # and such a page in time where all of them were
@@ -55,6 +56,17 @@ def given_up(record: Record) -> list[str]:
 
 def ms(value: float) -> str:
     return f"{value:.2f} ms" if value < 1 else f"{value:.1f} ms"
+
+
+def _refusal(record: Record) -> str:
+    """ " It would have taken 23.0 ms; there is room again in 8.0 ms."; empty where the planner refused nothing."""
+    decision = record.report.decision
+    if record.report.attempts or not decision.expected_us:
+        return ""
+    said = f" It would have taken {ms(decision.expected_us / 1e3)}"
+    if decision.retry_after_us:
+        said += f"; there is room again in {ms(decision.retry_after_us / 1e3)}"
+    return f"{said}."
 
 
 def _because(record: Record) -> str:

@@ -83,8 +83,10 @@ def _reason(record: Record) -> str:
         return f"{error} in {record.blame}" if record.blame else error
     if record.verdict == "fallback":
         return f"{record.report.fallback.reason or '?'}, fallback"
+    if record.is_planned_late:
+        return f"{record.blame} (planned late)" if record.blame else "planned late"
     return record.blame or "a leg"
 
 
 def _coloured(reason: str) -> Text:
-    return Text(reason, COLOURS.get(reason, "red"))
+    return Text(reason, COLOURS.get(reason.partition(" (")[0], "red"))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Fallback, Stage
+from isochrone.cli.plan_in_words import LATE
+from isochrone.v1.budget_pb2 import BatchInfo, BudgetReport, Decision, Fallback, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Record:
         return _number(self.told, "starts_ms")
 
     @property
+    def is_planned_late(self) -> bool:
+        """Nobody would have been in time: it was sent with time that others left over."""
+        return self.report.decision.why == LATE
+
+    @property
     def tries(self) -> list[Mapping[str, Any]]:
         """Attempts that were given up: node, ms, why."""
         return _list(self.told, "tries")
@@ -92,7 +98,7 @@ class Record:
 
 
 def _report(told: Mapping[str, Any]) -> BudgetReport:
-    batch, stages, fallback = told.get("batch"), told.get("stages"), told.get("fallback")
+    batch, stages, fallback, decision = (told.get(key) for key in ("batch", "stages", "fallback", "decision"))
     report = BudgetReport(
         objective_us=_us(told, "objective_ms"),
         deadline_us=_us(told, "deadline_ms"),
@@ -104,6 +110,8 @@ def _report(told: Mapping[str, Any]) -> BudgetReport:
         node=_text(told, "node"),
         tier=_text(told, "tier"),
         attempts=int(_number(told, "attempts")),
+        won=int(_number(told, "won")),
+        caller=_text(told, "caller"),
         direct=told.get("direct") is True,
         units=int(_number(told, "units")),
     )
@@ -118,10 +126,25 @@ def _report(told: Mapping[str, Any]) -> BudgetReport:
         age_ms = fallback.get("age_ms")
         age_ms = age_ms if isinstance(age_ms, int) and 0 <= age_ms < 2**63 else 0
         report.fallback.CopyFrom(Fallback(source=source, route=route, age_ms=age_ms, reason=reason))
+    if isinstance(decision, Mapping):
+        report.decision.CopyFrom(_decision(decision))
     blame = f"STAGE_{_text(told, 'blame').upper()}"
     if blame in Stage.keys():  # noqa: SIM118  it is no dictionary
         report.blame = cast("Stage", Stage.Value(blame))  # a plain number, but for the types
     return report
+
+
+def _decision(told: Mapping[str, Any]) -> Decision:
+    return Decision(
+        why=_text(told, "why"),
+        expected_us=_us(told, "expected_ms"),
+        quantile_us=_us(told, "within_ms"),
+        target=_number(told, "target"),
+        retry_after_us=_us(told, "retry_after_ms"),
+        device=_text(told, "device"),
+        cost=_number(told, "cost"),
+        joules=_number(told, "joules"),
+    )
 
 
 def _text(of: Mapping[str, Any], key: str) -> str:

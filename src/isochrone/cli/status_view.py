@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from isochrone.cli.plan_in_words import plain
+
 _NONE = Text("-", style="dim")
 _GOOD = {"up", "linked", "lane", "shared"}
 _BAD = {"down", "silent", "stalled", "refused"}
@@ -16,7 +18,10 @@ _BAD = {"down", "silent", "stalled", "refused"}
 
 def view(status: Mapping[str, Any]) -> RenderableType:
     """All of it, one below the other."""
-    parts: list[RenderableType] = [_headline(status), "", _routes(_list(status, "routes"))]
+    routes = _list(status, "routes")
+    parts: list[RenderableType] = [_headline(status), *_second_attempts(status), "", _routes(routes)]
+    if any(_list(route, "lanes") for route in routes):
+        parts += ["", _plans(routes)]
     parts += ["", _lanes(_list(status, "lanes")), "", _nodes(_list(status, "nodes"))]
     if callers := _list(status, "callers"):
         parts += ["", _callers(callers)]
@@ -41,12 +46,29 @@ def _headline(status: Mapping[str, Any]) -> Text:
     return head
 
 
+def _second_attempts(status: Mapping[str, Any]) -> list[Text]:
+    """ "second attempts  12 made, 2 denied · 9 of them hedges, 7 won, 1 denied"; nothing where there were none."""
+    found = _section(_section(status, "router"), "second_attempts")
+    made, denied, hedges, won, hedges_denied = (
+        found.get(key) if _is_number(found.get(key)) else 0
+        for key in ("made", "denied", "hedges", "hedges_won", "hedges_denied")
+    )
+    if not made and not denied:
+        return []
+    said = f"second attempts  {made:,} made, {denied:,} denied"
+    if hedges or hedges_denied:
+        said += f" · of these hedges: {hedges:,} made, {won:,} won, {hedges_denied:,} denied"
+    return [Text(said)]
+
+
 def _routes(routes: list[Mapping[str, Any]]) -> Table:
-    table = _table("route", "in time", "aim", "p50", "p99", "objective", "rate", "requests", "missed", "errors")
+    refuse = any(_section(route, "refused") for route in routes)
+    columns = ("in time", "aim", "p50", "p99", "objective", "rate", "requests", "missed", "cost of 1,000", "errors")
+    table = _table("route", *columns, *(["refused"] if refuse else []))
     for route in routes:
         attainment, target = route.get("attainment"), route.get("target")
         kept = not (_is_number(attainment) and _is_number(target)) or attainment >= target
-        errors = _section(route, "errors")
+        errors, refused = _section(route, "errors"), _section(route, "refused")
         table.add_row(
             str(route.get("route", "?")),
             Text(_percent(attainment), style="green" if kept else "bold red") if _is_number(attainment) else _NONE,
@@ -57,20 +79,47 @@ def _routes(routes: list[Mapping[str, Any]]) -> Table:
             _figure(route.get("rate_per_s"), "/s"),
             _figure(route.get("requests")),
             _figure(route.get("missed")),
+            _cost(route.get("cost_per_1000")),
             Text(", ".join(f"{n} {code}" for code, n in errors.items()), style="red") if errors else _NONE,
+            *([Text(", ".join(f"{n} {reason}" for reason, n in refused.items()) or "-")] if refuse else []),
         )
     return table
 
 
+def _plans(routes: list[Mapping[str, Any]]) -> Table:
+    """Where each route's requests were sent and why, what came of that, and what a request may expect now."""
+    table = _table("plans", "lane", "sent there", "why", "took / expected", "as foretold", "expected now", "or less")
+    for route in routes:
+        name, ways = str(route.get("route", "?")).rpartition(".")[2], _list(route, "lanes")
+        sent = sum(_number(way.get("requests")) for way in ways)
+        for number, way in enumerate(ways):
+            why = _section(way, "why")
+            requests = _number(way.get("requests"))
+            reasons = [(str(one), f"{100 * _number(count) / requests:.0f} %") for one, count in why.items() if requests]
+            table.add_row(
+                "" if number else name,
+                str(way.get("lane", "?")),
+                f"{100 * requests / sent:.1f} %" if sent else _NONE,
+                ", ".join(one if len(reasons) == 1 else f"{one} {share}" for one, share in reasons) or _NONE,
+                _figure(way.get("took_ratio"), digits=2),
+                _percent(way["within"]) if _is_number(way.get("within")) else _NONE,
+                _ms(way.get("expected_ms")),
+                _ms(way.get("within_ms")),
+            )
+    return table
+
+
 def _lanes(lanes: list[Mapping[str, Any]]) -> Table:
-    table = _table("lane", "waiting", "requests a batch", "units a batch", "nodes", "way")
+    table = _table("lane", "waiting", "wait", "requests a batch", "units a batch", "nodes", "standing back", "way")
     for lane in lanes:
         table.add_row(
             str(lane.get("lane", "?")),
             _figure(lane.get("depth")),
+            _ms(lane.get("wait_ms")),
             _figure(lane.get("mean_jobs"), digits=1),
             _figure(lane.get("mean_units"), digits=1),
             _figure(_count(lane.get("nodes"))),
+            _figure(lane.get("standing_back")) if lane.get("standing_back") else _NONE,
             _state({"links": "over the links"}.get(lane.get("mode", "?"), lane.get("mode", "?"))),
         )
     return table
@@ -125,7 +174,19 @@ def _latency(fit: Mapping[str, Any]) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
-        words = column in ("state", "device", "way", "errors", "latency of a batch", "tiers", "quotas", "refused here")
+        words = column in (
+            "state",
+            "device",
+            "way",
+            "errors",
+            "refused",
+            "lane",
+            "why",
+            "latency of a batch",
+            "tiers",
+            "quotas",
+            "refused here",
+        )
         table.add_column(column, justify="left" if index == 0 or words else "right", no_wrap=index == 0)
     return table
 
@@ -147,6 +208,15 @@ def _is_number(value: object) -> TypeGuard[float]:
 def _count(value: object) -> object:
     """How many: of a list, its length."""
     return len(value) if isinstance(value, list | tuple) else value
+
+
+def _number(value: object) -> float:
+    return value if _is_number(value) else 0
+
+
+def _cost(value: Any) -> Text:
+    """Per 1,000 answers in time."""
+    return Text(plain(value)) if _is_number(value) else _NONE
 
 
 def _figure(value: Any, unit: str = "", *, digits: int = 0) -> Text:

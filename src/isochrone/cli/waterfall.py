@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from isochrone.cli.plan_in_words import cost, planned, refused, sent
 from isochrone.ledger import stage_name, stages
 from isochrone.v1.budget_pb2 import BudgetReport, Fallback
 
@@ -93,9 +95,8 @@ class Waterfall:
         if left_us > 0:
             spare = Bar("to spare", self.starts_us + report.total_us, left_us)
             yield _line(spare, axis_us, width, report.objective_us, "bright_black", options.ascii_only, faint=True)
-        footer = _footer(report)
-        if footer:
-            yield footer
+        for footer in _footers(report):
+            yield Text(footer, "dim")
 
 
 def _line(
@@ -143,16 +144,18 @@ def _headline(report: BudgetReport, said: str) -> Text:
     )
 
 
-def _footer(report: BudgetReport) -> Text:
-    parts = [part for part in (report.lane, f"on {report.node}" if report.node else "") if part]
+def _footers(report: BudgetReport) -> Iterator[str]:
+    """Where it was planned to go, where it went, and what became of that; those lines that there is anything in."""
+    plan = planned(report) or refused(report)
+    where = [] if report.lane and plan.startswith(report.lane) else [report.lane]
+    where.append(f"on {report.node}" if report.node else "")
     if report.batch.jobs:
         size = f"{count(report.batch.jobs, 'request')}, {count(report.batch.units, 'unit')}"
-        parts.append(f"batch of {size}: {_CLOSED.get(report.batch.closed_by, report.batch.closed_by or '?')}")
-    if report.attempts > 1:
-        parts.append(f"attempt {report.attempts}")
-    if report.direct:
-        parts.append("over the link")
-    return Text(" · ".join(parts), style="dim")
+        where.append(f"batch of {size}: {_CLOSED.get(report.batch.closed_by, report.batch.closed_by or '?')}")
+    rest = [sent(report), "over the link" if report.direct else "", cost(report)]
+    for parts in ([plan], where, rest):
+        if line := " · ".join(filter(None, parts)):
+            yield line
 
 
 def fallback_in_words(fallback: Fallback) -> str:

@@ -10,6 +10,28 @@ from isochrone.v1 import budget_pb2
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """Where the planner sent a request, what it expected of that, and what came of it; or why it was refused."""
+
+    why: str
+    """ "cheapest", "fastest", "smaller", "late" or "addressed"; of a refusal, its reason: "OVERLOAD"."""
+    expected_ms: float
+    """From its arrival to its answer, as it was planned; 0 where nothing was foretold."""
+    within_ms: float
+    """The same for `target` of all such requests; 0 of a refusal."""
+    target: float
+    """The fraction of the route's answers that should meet their objective."""
+    retry_after_ms: float
+    """Of a refusal: when to come back; 0 where that isn't known."""
+    device: str
+    """The device class that it was for, "cpu"."""
+    cost: float
+    """Of the answer's share of its device, in what `devices: cost_per_hour` is given in."""
+    joules: float
+    """The same in energy; 0 where the device's watts aren't configured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fallback:
     """Says that an answer was not made for its request, but stands in for one."""
 
@@ -103,6 +125,33 @@ class Budget:
     @property
     def attempts(self) -> int:
         return self.report.attempts
+
+    @property
+    def won(self) -> int:
+        """Where it was sent more than once: which attempt was the answer; else 0."""
+        return self.report.won
+
+    @property
+    def decision(self) -> Decision | None:
+        """What was planned for it; None where nobody had to: of a fan-out, at a node's own API."""
+        if not self.report.HasField("decision"):
+            return None
+        told = self.report.decision
+        return Decision(
+            why=told.why,
+            expected_ms=told.expected_us / 1e3,
+            within_ms=told.quantile_us / 1e3,
+            target=told.target,
+            retry_after_ms=told.retry_after_us / 1e3,
+            device=told.device,
+            cost=told.cost,
+            joules=told.joules,
+        )
+
+    @property
+    def cost(self) -> float:
+        """What the answer has cost: of its share of a device, in what `devices: cost_per_hour` is given in."""
+        return self.report.decision.cost
 
     @property
     def batch_jobs(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar
 
 import yaml
@@ -19,15 +19,16 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 def load_config(path: Path) -> MeshConfig:
     """Reads and checks a mesh's file. Raises ConfigError with file, line and key."""
-    return _loaded(path, MeshConfig, required="routes")
+    return load_file(path, MeshConfig, required="routes")
 
 
 def load_callers(path: Path) -> Mapping[str, CallerConfig]:
     """Reads and checks a file of callers. Raises ConfigError with file, line and key."""
-    return _loaded(path, CallersConfig, required="callers").callers
+    return load_file(path, CallersConfig, required="callers").callers
 
 
-def _loaded(path: Path, model: type[_Model], *, required: str) -> _Model:
+def load_file(path: Path, model: type[_Model], *, required: str) -> _Model:
+    """Reads and checks a YAML file that holds a mapping. Raises ConfigError with file, line and key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -92,10 +93,10 @@ def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
             field = current.model_fields.get(str(part))
             current = field.annotation if field else None
         else:  # dict[Name, Section]
-            arguments = getattr(current, "__args__", ())
+            arguments = [each for each in getattr(current, "__args__", ()) if each not in (None, NoneType, Ellipsis)]
             current = arguments[-1] if arguments else None
         if isinstance(current, UnionType):  # Section | None
-            current = current.__args__[0]
+            current = next((each for each in current.__args__ if each is not NoneType), None)
     if isinstance(current, type) and issubclass(current, BaseModel):
         return list(current.model_fields)
     return []

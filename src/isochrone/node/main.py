@@ -22,8 +22,9 @@ MakeModels = Callable[[MeshConfig, NodeConfig], Sequence[Model | StreamModel]]
 """The service's part: its models, from the file and the node's own section. Raises ConfigError."""
 
 
-def main(service: str, make_models: MakeModels) -> None:
-    """Runs one node of that service until SIGTERM or SIGINT; a second one ends it at once."""
+def main(service: str, make_models: MakeModels, *, make_node: Callable[..., Node] = Node) -> None:
+    """Runs one node of that service until SIGTERM or SIGINT; a second one ends it at once. `make_node`: for one that
+    is run otherwise, as the benchmark's peers are."""
     parser = argparse.ArgumentParser(prog=f"python -m {service}", description=f"A node of the {service} service.")
     parser.add_argument("--config", type=Path, required=True, help="the mesh's YAML file")
     parser.add_argument("--node", required=True, help="which of the file's node groups this is")
@@ -45,7 +46,7 @@ def main(service: str, make_models: MakeModels) -> None:
         advertise = nth(group.advertise, arguments.index) if group.advertise else None
         name = f"{arguments.node}-{arguments.index}"
         named = service.rpartition(".")[2].replace("isochrone_", "isochrone-")
-        node = Node(
+        node = make_node(
             make_models(config, group),
             name=name,
             mesh=config.mesh,

@@ -69,20 +69,24 @@ class BudgetReport(_message.Message):
     def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ..., blame: _Optional[_Union[Stage, str]] = ..., tier: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., fallback: _Optional[_Union[Fallback, _Mapping]] = ..., caller: _Optional[str] = ..., won: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("why", "expected_us", "quantile_us", "cost", "device", "joules")
+    __slots__ = ("why", "expected_us", "quantile_us", "cost", "device", "joules", "target", "retry_after_us")
     WHY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_US_FIELD_NUMBER: _ClassVar[int]
     QUANTILE_US_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     JOULES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_US_FIELD_NUMBER: _ClassVar[int]
     why: str
     expected_us: int
     quantile_us: int
     cost: float
     device: str
     joules: float
-    def __init__(self, why: _Optional[str] = ..., expected_us: _Optional[int] = ..., quantile_us: _Optional[int] = ..., cost: _Optional[float] = ..., device: _Optional[str] = ..., joules: _Optional[float] = ...) -> None: ...
+    target: float
+    retry_after_us: int
+    def __init__(self, why: _Optional[str] = ..., expected_us: _Optional[int] = ..., quantile_us: _Optional[int] = ..., cost: _Optional[float] = ..., device: _Optional[str] = ..., joules: _Optional[float] = ..., target: _Optional[float] = ..., retry_after_us: _Optional[int] = ...) -> None: ...
 
 class Fallback(_message.Message):
     __slots__ = ("source", "route", "age_ms", "reason")

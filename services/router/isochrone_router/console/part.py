@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isochrone.link.node_link import NodeLink
 from isochrone.telemetry import DURATION_BUCKETS_S, STAGES
 from isochrone.v1 import link_pb2
-from isochrone_router.history import STEPS, History, LaneCount, NodeCount, Reading, RouteCount, Span, Step
+from isochrone_router.history import (
+    STEPS,
+    Decided,
+    DecisionCount,
+    History,
+    LaneCount,
+    NodeCount,
+    Reading,
+    RouteCount,
+    Span,
+    Step,
+)
 from isochrone_router.lane_view import LaneView
+from isochrone_router.outlook import Outlook
 from isochrone_router.route_stats import RouteStats
-from isochrone_router.status import RouterStatus
+from isochrone_router.status import RouterStatus, second_attempts
 from isochrone_router.tally import NodeTally, RouteTally, Tally
 
 LOOK_S = 1.0
-FORMAT = 1
+FORMAT = 2
 """Of a part. Processes of one router are of one version, but for the moments in which it is replaced."""
 
 BUCKETS = len(DURATION_BUCKETS_S) + 1
@@ -85,11 +97,15 @@ class OwnPart:
                 "draining": status.servicer.draining,
                 "inflight": len(status.flights),
                 "sessions": len(status.sessions),
-                "resent": status.dispatcher.resent,
+                "second_attempts": second_attempts(status.dispatcher),
                 "redis": status.gate.state,
             },
             "now": _span(self.history.now()),
             "window": _span(self.history.window()),
+            "outlooks": {
+                route: {lane: _outlook(one) for lane, one in status.outlooks(route).items()} for route in status.routes
+            },
+            "callers": [] if status.callers is None else status.callers.as_json(),
             "lanes": [self._lane(view) for view in status.dispatcher.views.values()],
             "nodes": [_node(link) for link in sorted(status.links.links.values(), key=lambda link: link.name)],
         }
@@ -107,6 +123,11 @@ class OwnPart:
                 (state.lane, link.node): LaneCount(state.jobs, state.batches, state.units)
                 for link in status.links.links.values()
                 for state in link.report.lanes
+            },
+            decisions={
+                decided: count
+                for route, stats in status.chronicle.stats.items()
+                for decided, count in _decisions(route, stats)
             },
         )
 
@@ -138,6 +159,25 @@ def _count(stats: RouteStats, tally: RouteTally) -> RouteCount:
     )
 
 
+def _decisions(route: str, stats: RouteStats) -> Iterator[tuple[Decided, DecisionCount]]:
+    for (lane, why), plan in stats.plans.items():
+        counts = (plan.requests, plan.answers, plan.within, plan.expected_s, plan.actual_s, plan.cost)
+        yield Decided(route, "plan", lane, str(why)), DecisionCount(*counts)
+    for reason, count in stats.refusals.items():
+        yield Decided(route, "refused", "", reason), DecisionCount(count)
+    sources: Counter[str] = Counter()
+    for (source, _), count in stats.fallbacks.items():
+        sources[source] += count
+    for source, count in sources.items():
+        yield Decided(route, "fallback", "", source), DecisionCount(count)
+
+
+def _outlook(one: Outlook) -> list[float | None]:
+    """Milliseconds expected, and those that the target's part of requests will be within; spare time."""
+    spare = None if one.spare is None else round(one.spare, 4)
+    return [round(one.expected_s * 1e3, 3), round(one.within_s * 1e3, 3), spare]
+
+
 def _forecasts(node: NodeTally) -> NodeCount:
     return NodeCount(node.jobs, node.predicted_us, node.actual_us)
 
@@ -162,6 +202,11 @@ def _span(span: Span) -> dict[str, Any]:
         },
         "nodes": span.nodes,
         "lanes": span.lanes,
+        "decisions": [
+            [*decided, *(round(number, 12) for number in count)]
+            for decided, count in span.decisions.items()
+            if count.requests or count.cost
+        ],
     }
 
 
@@ -214,4 +259,8 @@ def _variant(variant: link_pb2.Variant, state: link_pb2.LaneState) -> dict[str, 
         "spread": round(latency.spread, 3),
         "batches": state.batches,
         "jobs": state.jobs,
+        "dropped": state.dropped,
+        "stands_back": state.stands_back,
+        "compute_s": round(state.compute_s, 3),
+        "wasted_s": round(state.wasted_s, 3),
     }

@@ -116,6 +116,7 @@ class Console:
             "missing": missing,
             "lanes": whole.lanes(),
             "nodes": whole.nodes(),
+            "callers": whole.callers(),
         }
         text = json.dumps(told, separators=(",", ":"))
         routes = []

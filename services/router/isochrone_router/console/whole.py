@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from isochrone.config import RouteConfig
 from isochrone.methods import streams
 from isochrone.telemetry import DURATION_BUCKETS_S, STAGES, Histogram
+from isochrone_router.console.decisions import decisions, outlooks, told
 from isochrone_router.console.part import BUCKETS, Part, add_durations, route_count
 from isochrone_router.history import LaneCount, NodeCount, RouteCount
 
@@ -24,19 +26,22 @@ class Whole:
         self._parts = parts
         self.steps: list[int] = sorted({step["number"] for part in parts for step in part["steps"]})
         """Numbers of those that the parts tell of."""
+        self._decisions = {span: decisions(parts, span) for span in ("now", "window")}
         self._steps = [{step["number"]: step for step in part["steps"]} for part in parts]
 
     def route(self, name: str, config: RouteConfig | None) -> dict[str, Any]:
         """A route's promise, what it did now and lately, and its figures step by step."""
+        lanes = list(config.all_lanes) if config else []
         return {
             "route": name,
             "objective_ms": config and config.objective_ms,
             "target": config and config.target,
             "deadline_ms": config and config.deadline_ms,
-            "lanes": list(config.lanes) if config else [],
+            "lanes": lanes,
             "streams": streams(name),
-            "now": self._route_in("now", name),
-            "window": self._route_in("window", name),
+            "outlook": outlooks(self._parts, name),
+            "now": self._route_in("now", name, lanes),
+            "window": self._route_in("window", name, lanes),
             "steps": self._route_steps(name),
         }
 
@@ -48,6 +53,10 @@ class Whole:
     def nodes(self) -> list[dict[str, Any]]:
         """Each node: who it is, whether it is well, and what its forecasts were worth in the window."""
         return [self._node(name, saying) for name, saying in _by("name", (part["nodes"] for part in self._parts))]
+
+    def callers(self) -> list[dict[str, Any]]:
+        """Each caller: its quotas, and what it uses of them at all processes together; who was refused what."""
+        return [_caller(saying) for _, saying in _by("caller", (part["callers"] for part in self._parts))]
 
     def _route_steps(self, name: str) -> dict[str, list[Any]]:
         """Written to be quick: who opens the page asks for some hundred steps of each route."""
@@ -64,7 +73,7 @@ class Whole:
                 column.append(value)
         return columns
 
-    def _route_in(self, span: str, name: str) -> dict[str, Any]:
+    def _route_in(self, span: str, name: str, lanes: Sequence[str]) -> dict[str, Any]:
         counts = [_route(part[span]["routes"], name) for part in self._parts]
         count = _added(counts) or NOTHING
         seconds = max(part[span]["seconds"] for part in self._parts)
@@ -84,6 +93,7 @@ class Whole:
                 for stage, spent_us in zip(STAGES, count.stage_us, strict=True)
             },
             "blamed": dict(zip(STAGES, count.blamed, strict=True)),
+            "decisions": told(self._decisions[span].get(name, {}), lanes=lanes, met=count.met),
         }
 
     def _lane(self, name: str, saying: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -137,6 +147,24 @@ def _by(key: str, lists: Iterable[Iterable[Mapping[str, Any]]]) -> list[tuple[st
         for one in said:
             saying.setdefault(one[key], []).append(one)
     return list(saying.items())
+
+
+def _caller(saying: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    refused: Counter[str] = Counter()
+    for one in saying:
+        refused.update(one["refused"])
+    return {
+        **saying[0],
+        "rate_per_s": round(sum(one["rate_per_s"] for one in saying), 1),
+        "quotas": {
+            quota: {
+                "used": round(sum(one["quotas"].get(quota, {"used": 0})["used"] for one in saying), 1),
+                "limit": told["limit"],
+            }
+            for quota, told in saying[0]["quotas"].items()
+        },
+        "refused": dict(refused),
+    }
 
 
 def _route(routes: Mapping[str, list[Any]], name: str) -> RouteCount | None:

@@ -25,6 +25,7 @@ def make_models(config: MeshConfig, node: NodeConfig) -> Sequence[Model | Stream
             unit_ms=options.unit_ms,
             decode_ms=options.decode_ms,
             batch_jobs=options.batch_jobs,
+            max_units=options.max_units,
             journal=journal,
             pace=pace,
         )

@@ -31,6 +31,8 @@ class ToyOptions(BaseModel):
     """How long each request of Sleep takes before its batch, by nobody's prediction."""
     batch_jobs: int = Field(default=8, ge=1, le=1024)
     """Requests that sleep together."""
+    max_units: int = Field(default=1000, ge=1, le=1_000_000)
+    """Units of one request, at most. A node warms up with as many: with `unit_ms`, that takes its time."""
     echo_jobs: int = Field(default=64, ge=1, le=1024)
     """Requests that echo together."""
     step_ms: float = Field(default=1.0, ge=0, le=1_000)

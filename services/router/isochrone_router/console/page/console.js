@@ -2,7 +2,7 @@
 
 import { put } from "./dom.js";
 import { clock, percent, shortRoute, target } from "./format.js";
-import { lanesTable, nodesTable, processes } from "./mesh.js";
+import { callersTable, lanesTable, nodesTable, processes } from "./mesh.js";
 import { Misses } from "./misses.js";
 import { routesTable, showPanels, standing } from "./routes.js";
 import { Steps } from "./steps.js";
@@ -18,6 +18,7 @@ const tables = {
   routes: routesTable(at("routes")),
   lanes: lanesTable(at("lanes"), state),
   nodes: nodesTable(at("nodes")),
+  callers: callersTable(at("callers")),
 };
 const misses = new Misses(new RequestDialog(at("request")), read);
 let latest = null;
@@ -57,6 +58,8 @@ function show() {
   showPanels(at("panels"), routes, state.steps, state.span);
   tables.lanes.show(told.lanes);
   tables.nodes.show(told.nodes);
+  at("who").hidden = !told.callers.length; // nobody is known where none are configured
+  tables.callers.show(told.callers);
   announce(routes);
 }
 

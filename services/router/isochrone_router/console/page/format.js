@@ -43,6 +43,9 @@ export function age(seconds) {
 /** "isochrone.v1.Recsys/Rank" is "Recsys/Rank" to people. */
 export const shortRoute = (route) => route.slice(route.lastIndexOf(".", route.indexOf("/")) + 1);
 
+/** A cost in whatever the devices' costs are given in: "0.42", "0.00042". */
+export const cost = (value) => (value === null || value === undefined ? NONE : `${Number(value.toPrecision(3))}`);
+
 export const words = (name) => name.replaceAll("_", " ");
 
 const CLOCK = new Intl.DateTimeFormat(undefined, {

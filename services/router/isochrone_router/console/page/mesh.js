@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms, units } from "./format.js";
+import { age, count, line, ms, percent, rate, units, words } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -95,6 +95,17 @@ function forecast(cell, node) {
   );
 }
 
+/** Jobs, and what became of its time: how many it gave up, and how much went to such as nobody waited for any more. */
+function ran(cell, node) {
+  const sum = (name) => node.lanes.reduce((total, lane) => total + (lane[name] ?? 0), 0);
+  const [dropped, computed, wasted] = [sum("dropped"), sum("compute_s"), sum("wasted_s")];
+  const told = [
+    ...(dropped ? [`${count(dropped)} dropped`] : []),
+    ...(wasted > 0 && computed > 0 ? [`${percent(wasted / computed)} of its time wasted`] : []),
+  ];
+  put(cell, `${count(sum("jobs"))} jobs`, ...(told.length ? [["span", "aside", told.join(", ")]] : []));
+}
+
 export function nodesTable(table) {
   return new Table(
     table,
@@ -112,6 +123,7 @@ export function nodesTable(table) {
               ? node.lanes.flatMap((lane) => [
                   ["b", "variant", lane.variant],
                   ["span", "rule", line(lane)],
+                  ...(lane.stands_back ? [["span", "aside", "stands back: others are quicker"]] : []),
                 ])
               : ["–"]),
           ),
@@ -121,7 +133,7 @@ export function nodesTable(table) {
       {
         label: "Run",
         numeric: true,
-        fill: (cell, node) => put(cell, `${count(node.lanes.reduce((sum, lane) => sum + lane.jobs, 0))} jobs`),
+        fill: ran,
       },
       {
         label: "Round trip",
@@ -131,6 +143,55 @@ export function nodesTable(table) {
     ],
     (node) => `${node.name}`,
     { empty: "No node is known." },
+  );
+}
+
+/** How many requests were sent again, hedges among them, and how many should have been. */
+function secondAttempts({ made, denied, hedges, hedges_won: won }) {
+  if (!made && !denied) return "";
+  const which = hedges ? `, ${count(hedges)} of them hedges, of which ${count(won)} won` : "";
+  return ` · ${count(made)} sent again${which}${denied ? `, ${count(denied)} denied` : ""}`;
+}
+
+const QUOTAS = { rate: (value) => `${value}/s`, concurrency: (value) => `${value} at once` };
+
+/** What a caller uses of a quota; a word says where that is nearly all. */
+function quota(cell, caller, name) {
+  const told = caller.quotas[name];
+  if (!told) return put(cell, "no limit");
+  const nearly = told.used >= 0.9 * told.limit;
+  put(
+    cell,
+    ["b", nearly ? "over" : "", count(told.used)],
+    ["span", "quiet", ` of ${QUOTAS[name](count(told.limit))}`],
+    ...(nearly ? [["span", "aside over", "nearly used up"]] : []),
+  );
+}
+
+export function callersTable(table) {
+  return new Table(
+    table,
+    "Callers: their tiers, what they use of their quotas, and what they were refused",
+    [
+      { label: "Caller", head: true, fill: (cell, caller) => put(cell, caller.caller) },
+      {
+        label: "Tiers",
+        fill: (cell, { tiers, default_tier: usual }) =>
+          put(cell, tiers.length > 1 ? `${tiers.join(", ")}; ${usual} where it asks for none` : tiers.join()),
+      },
+      { label: "Requests", numeric: true, fill: (cell, caller) => put(cell, rate(caller.rate_per_s)) },
+      { label: "Rate", numeric: true, fill: (cell, caller) => quota(cell, caller, "rate") },
+      { label: "Under way", numeric: true, fill: (cell, caller) => quota(cell, caller, "concurrency") },
+      {
+        label: "Refused since the start",
+        fill: (cell, { refused }) => {
+          const told = Object.entries(refused).map(([reason, times]) => `${count(times)} ${words(reason).toLowerCase()}`);
+          put(cell, told.join(", ") || "–");
+        },
+      },
+    ],
+    (caller) => caller.caller,
+    { empty: "" },
   );
 }
 
@@ -145,6 +206,7 @@ export function processes(list, told) {
         ["b", "", process.name],
         ` up ${age(process.uptime_s)}${process.draining ? ", leaving" : ""} · ${count(process.inflight)} under way · `,
         REDIS[process.redis] ?? ["span", "over", `✕ Redis ${process.redis}`],
+        secondAttempts(process.second_attempts),
       ],
     })),
     ...told.missing.map((missing) => ({

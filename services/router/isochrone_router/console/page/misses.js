@@ -99,8 +99,11 @@ export class Misses {
 }
 
 function outcome(cell, record, row) {
-  row.classList.toggle("failed", record.verdict === "failed");
-  put(cell, record.verdict === "failed" ? words(record.reason || record.code).toLowerCase() : words(record.verdict));
+  row.classList.toggle("failed", ["failed", "fallback"].includes(record.verdict));
+  const reason = words(record.reason || record.code).toLowerCase();
+  const said = { failed: reason, fallback: `fallback for ${reason}` };
+  const late = record.decision?.why === "late" ? ", as planned" : "";
+  put(cell, said[record.verdict] ?? `${words(record.verdict)}${late}`);
 }
 
 function blame(cell, record) {

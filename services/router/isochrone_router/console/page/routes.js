@@ -2,6 +2,7 @@
 
 import { CAP, QuantileChart } from "./chart.js";
 import { Table, el, keyed, put } from "./dom.js";
+import { Decisions } from "./decisions.js";
 import { bareMs, clock, count, ms, percent, rate, shortRoute, target, words } from "./format.js";
 
 export const STAGES = ["admit", "queue", "batch_wait", "compute", "link", "answer"];
@@ -95,12 +96,14 @@ class Panel {
     this.budgetTitle = el("h4");
     this.blame = el("div", { class: "bar thin", "aria-hidden": "true" });
     this.stages = el("table", { class: "stages" });
+    this.decisions = new Decisions();
     this.node = el(
       "article",
       { "aria-labelledby": id },
       el("div", { class: "head" }, this.title, this.promise),
       (this.latency = el("div", {}, this.legend, this.plot, this.summary, this.minutes)),
       el("div", { class: "budget" }, this.budgetTitle, this.budget, this.stages, this.blame),
+      this.decisions.node,
     );
     this.node.panel = this;
     this.minutes.addEventListener("toggle", () => this.#minutes());
@@ -129,6 +132,8 @@ class Panel {
       `p95 ${ms(route.window.p95_ms)}, p99 ${ms(route.window.p99_ms)}; highest p99 of a step ${ms(worst || null)}.`,
     );
     this.#budget(route, route[span], span);
+    const name = shortRoute(route.route);
+    this.decisions.show(route, route[span], { name, when: span === "now" ? "now" : "15 min" });
     this.#minutes();
   }
 

@@ -1,7 +1,8 @@
 // One request that is over, in a dialog: each stage where it began, as long as it took; legs and attempts with it.
 
+import { WHY } from "./decisions.js";
 import { el } from "./dom.js";
-import { clock, ms, shortRoute, words } from "./format.js";
+import { age, clock, cost, ms, shortRoute, target, words } from "./format.js";
 import { mark } from "./routes.js";
 
 const CLOSED_BY = {
@@ -65,6 +66,7 @@ export function verdict(record) {
     missed: "missed",
     failed: `failed, ${record.reason || record.code}`,
     cancelled: "left by its caller",
+    fallback: "answered by a fallback",
   };
   const until = record.first_ms == null ? "" : " to the first chunk";
   return `${what[record.verdict] ?? record.verdict}, ${ms(took)}${until} of ${ms(record.objective_ms)}`;
@@ -85,11 +87,14 @@ function requestNodes(record, isAnother) {
 function facts(record) {
   const list = el("dl", { class: "facts" });
   const add = (term, ...what) => list.append(el("div", {}, el("dt", {}, term), el("dd", {}, ...what)));
+  const wide = (term, what) => list.append(el("div", { class: "wide" }, el("dt", {}, term), el("dd", {}, what)));
   if (record.blame) add("To blame", el("b", {}, words(record.blame)));
+  if (record.fallback) wide("Answered by", standIn(record.fallback));
   if (record.code !== "OK") add("Ended with", [...new Set([record.code, record.reason].filter(Boolean))].join(", "));
   add("Arrived", `${clock(new Date(record.at))} at ${record.router}`);
   if (record.first_ms != null) add("In all", `${ms(record.total_ms)}, ${record.chunks} chunks`);
   add("Deadline", ms(record.deadline_ms));
+  if (record.decision?.why) wide(record.attempts ? "Planned" : "Refused", plan(record));
   if (record.lane) add("Lane", `${record.lane}, ${record.tier}${record.direct ? ", sent over the link" : ""}`);
   if (record.node) add("Node", record.node);
   if (record.batch) {
@@ -100,13 +105,34 @@ function facts(record) {
       CLOSED_BY[why] ?? words(why),
     );
   }
-  if (record.attempts > 1) add("Attempts", `${record.attempts}`);
+  if (record.attempts > 1)
+    add("Attempts", `${record.attempts}${record.won ? `, number ${record.won} answered` : ""}`);
+  if (record.decision?.cost) add("Cost of 1,000 such", cost(1000 * record.decision.cost));
+  if (record.caller && record.caller !== "anonymous") add("Caller", record.caller);
   if (record.leg) return list; // its trace is that of the whole
   const trace = [el("code", {}, record.trace_id)];
   if (record.jaeger)
     trace.push(" ", el("a", { href: record.jaeger, rel: "noreferrer", target: "_blank" }, "open in Jaeger"));
   add("Trace", ...trace);
   return list;
+}
+
+/** What was decided about it, and what was expected. */
+function plan({ attempts, decision }) {
+  const { why, expected_ms: expected, within_ms: within, retry_after_ms: again } = decision;
+  const parts = [attempts ? (WHY[why] ?? why) : words(why).toLowerCase()];
+  if (expected) parts.push(`expected ${ms(expected)}`);
+  if (within && decision.target) parts.push(`${target(decision.target)} within ${ms(within)}`);
+  if (again) parts.push(`come back in ${ms(again)}`);
+  return parts.join(", ");
+}
+
+const SOURCES = { last_good: "the last good answer", static: "a static answer", route: "another route" };
+
+function standIn({ source, route, age_ms: ageMs, reason }) {
+  const which = `${SOURCES[source] ?? words(source)}${route ? `, ${shortRoute(route)}` : ""}`;
+  const old = source === "last_good" ? `, ${age(ageMs / 1000)} old` : "";
+  return `${which}${old}${reason ? `, because of ${words(reason).toLowerCase()}` : ""}`;
 }
 
 function stagesTable(record, { scale, startsMs, objectiveMs }) {

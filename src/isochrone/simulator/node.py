@@ -1,0 +1,349 @@
+"""A node of this mesh on the virtual clock: it claims late, one batch ahead, and closes batches by the real policy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from isochrone.arrivals import Arrivals
+from isochrone.batching import BatchPolicy, ClosedBy
+from isochrone.keys import Tier
+from isochrone.lane import Want
+from isochrone.node.device import INLINE_S
+from isochrone.node.loop import CLAIM_LEAD_S
+from isochrone.node.served import BatchServed
+from isochrone.node.staging import Staging
+from isochrone.shares import Shares
+from isochrone.simulator.device import Device
+from isochrone.simulator.engine import Engine
+from isochrone.simulator.job import NEVER_S, Job, Owner
+from isochrone.simulator.lane import SharedLane
+from isochrone.simulator.scenario import ServiceConfig
+from isochrone.simulator.seen import SeenLane, SeenLatency, SeenState, SeenVariant
+from isochrone.simulator.tally import Tally
+
+if TYPE_CHECKING:
+    from isochrone.model import Model
+    from isochrone.node.staging import JobKey, StagedJob
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedModel:
+    """What of a model decides how it is batched (isochrone.model.Model)."""
+
+    variant: str
+    batch_units: int
+    batch_jobs: int
+    max_units: int
+    unit: str = "units"
+    routes: Sequence[str] = ()
+
+
+class MeshNode:
+    """Keeps one device busy with the most urgent work there is (isochrone.node.loop, .claimer)."""
+
+    def __init__(
+        self,
+        name: str,
+        pool: str,
+        services: Mapping[str, ServiceConfig],
+        *,
+        lanes: Mapping[str, SharedLane],
+        device: Device,
+        engine: Engine,
+        hop_s: float,
+        least: Mapping[Tier, float],
+        tally: Tally,
+    ) -> None:
+        """`least`: each tier's share of the device."""
+        self.name = name
+        self.pool = pool
+        self.device = device
+        self.is_up = True
+        self.busy_until_s = 0.0
+        """When the running batch is expected to end."""
+        self._services = services
+        self._lanes = lanes
+        self._engine = engine
+        self._hop_s = hop_s
+        self._tally = tally
+        self._life = 0
+        """Counts its deaths: what an earlier life had planned doesn't happen."""
+        self._ticket = 0
+        self._waits = self._prompt = self._pausing = False
+        self._running: list[Job] = []
+        self._least = least
+        self._warm_up()
+
+    def __repr__(self) -> str:
+        return f"<MeshNode {self.name}, {'up' if self.is_up else 'down'}, {len(self._running)} jobs running>"
+
+    def start(self) -> None:
+        """Takes jobs from now on."""
+        self._wait_for_work()
+
+    def fail(self) -> list[Job]:
+        """Its process dies. Gives the jobs that go with it."""
+        lost = [*self._running, *(job for served in self.served.values() for job in _jobs(served))]
+        self.is_up = False
+        self._life += 1
+        self._ticket += 1
+        self._waits = self._prompt = self._pausing = False
+        self._running = []
+        for queue in self._lanes.values():
+            queue.claimers -= 1
+        return lost
+
+    def come_back(self) -> None:
+        """A new process, loaded and warm."""
+        self.device.pace = 1.0
+        self._warm_up()
+        self.is_up = True
+        for queue in self._lanes.values():
+            queue.claimers += 1
+        self.start()
+
+    def variants(self) -> dict[str, SeenVariant]:
+        """As it introduces itself to routers."""
+        return {
+            lane: SeenVariant(SeenLatency.of(served.latency.current), served.batch_units, served.model.batch_jobs)
+            for lane, served in self.served.items()
+        }
+
+    def state(self) -> SeenState:
+        """How it is doing, for its reports."""
+        lanes = tuple(
+            SeenLane(
+                lane,
+                SeenLatency.of(served.latency.current),
+                served.mean_jobs,
+                served.mean_units,
+                served.stands_back,
+            )
+            for lane, served in self.served.items()
+        )
+        busy_s = max(0.0, self.busy_until_s - self._engine.now_s) if self._running else 0.0
+        return SeenState(tuple(self._lanes), lanes, int(busy_s * 1e6))
+
+    def address(self, jobs: Sequence[Job]) -> None:
+        """Jobs come over the link."""
+        if self.is_up:
+            self._stage(jobs)
+            if not self._running and not self._pausing:
+                self._step()
+        else:
+            for job in jobs:
+                job.router.lost(job, self)
+
+    # What lanes call (lane.Claimer).
+
+    def still_waits(self, ticket: int) -> bool:
+        return self._waits and ticket == self._ticket
+
+    def woken(self, lane: SharedLane, first: list[Job]) -> None:
+        self._ticket += 1
+        jobs = first + lane.claim(Want(self._part_of(lane) - len(first)))
+        self._count(lane)
+        self._on_their_way(jobs)
+        self._engine.after(self._hop_s, self._claimed, self._life, jobs, True)
+
+    def _warm_up(self) -> None:
+        """Loads the models anew, and finds out how long their batches take."""
+        engine = self._engine
+        self.shares = Shares(self._least, clock=lambda: engine.now_s)
+        self.served = {lane: self._warm(lane, service) for lane, service in self._services.items()}
+
+    def _warm(self, lane: str, service: ServiceConfig) -> BatchServed:
+        engine = self._engine
+        model = SimulatedModel(lane.partition("@")[0], service.batch_units, service.batch_jobs, service.batch_units)
+        return BatchServed(
+            model=cast("Model", model),
+            lane=lane,
+            latency=self.device.warmed_up(service),
+            staging=Staging(asyncio.Event()),  # nobody waits for it: what happens next is the engine's
+            policy=BatchPolicy(service.limits),
+            clock=lambda: engine.now_s,
+            arrivals=Arrivals(),
+        )
+
+    def _wait_for_work(self) -> None:
+        if not self._waits and self._lanes:
+            self._waits = True
+            self._ticket += 1
+            self._engine.after(self._hop_s, self._wait_on_lanes, self._life, self._ticket)
+
+    def _wait_on_lanes(self, life: int, ticket: int) -> None:
+        if life != self._life:
+            return
+        jobs = [job for queue in self._lanes.values() for job in queue.claim(Want(self._part_of(queue)))]
+        for queue in self._lanes.values():
+            self._count(queue)
+        if jobs:
+            self._on_their_way(jobs)
+            self._engine.after(self._hop_s, self._claimed, life, jobs, True)
+            return
+        for queue in self._lanes.values():
+            queue.wait(self, ticket)
+
+    def _claim_in(self, seconds: float) -> None:
+        """Sends a prompt claim by then."""
+        self._engine.after(seconds + self._hop_s, self._claim, self._life)
+
+    def _claim(self, life: int) -> None:
+        """It has come to the lanes."""
+        if life != self._life or self._prompt:
+            return
+        jobs = []
+        for queue in self._lanes.values():
+            served = self.served[queue.name]
+            if queue.jobs and (wanted := served.jobs_wanted) > 0:
+                jobs += queue.claim(Want(wanted, self.shares.divided(wanted, served.left)))
+            self._count(queue)
+        if jobs or self._pausing:
+            self._prompt = True
+            self._on_their_way(jobs)
+            self._engine.after(self._hop_s, self._claimed, life, jobs, False)
+
+    def _part_of(self, queue: SharedLane) -> int:
+        """How many jobs an idle node takes: it leaves work for the others."""
+        return -(-self.served[queue.name].jobs_wanted // max(1, queue.claimers)) if queue.jobs else 0
+
+    def _count(self, queue: SharedLane) -> None:
+        """How much waits behind what was claimed."""
+        served = self.served[queue.name]
+        served.siblings = max(1, queue.claimers)
+        served.left = {tier: queue.depth(tier) for tier in Tier} if queue.jobs else {}
+
+    def _on_their_way(self, jobs: Sequence[Job]) -> None:
+        """From here on they are this node's, and are lost with it."""
+        for job in jobs:
+            job.node = self
+
+    def _claimed(self, life: int, jobs: list[Job], waited: bool) -> None:
+        if life != self._life:
+            for job in jobs:  # nobody has said that he has them: their routers find them gone from the lane
+                job.router.lost(job, self)
+            return
+        if waited:
+            self._waits = False
+        else:
+            self._prompt = self._pausing = False
+        self._stage(jobs)
+        if waited:
+            self._learn(jobs)
+        if not self._running and not self._pausing:
+            self._step()
+
+    def _learn(self, claimed: Sequence[Job]) -> None:
+        """Jobs that an idle node waited for tell how tight such jobs are (isochrone.node.claimer)."""
+        for lane in {job.lane for job in claimed}:
+            served = self.served[lane]
+            for job in _jobs(served):
+                served.arrivals.fresh(job.objective_s - job.claimed_s)
+
+    def _stage(self, jobs: Sequence[Job]) -> None:
+        now_s = self._engine.now_s
+        work_s: dict[str, float] = {}
+        fresh: dict[Owner, list[Job]] = {}
+        for job in jobs:
+            if job.end is not None and job.deadline_s < NEVER_S:
+                continue  # withdrawn meanwhile
+            job.node = self
+            job.claimed_s = now_s
+            served = self.served[job.lane]
+            served.staging.add(cast("StagedJob", job))
+            served.came(job.units, now_s)
+            work_s[job.lane] = served.work_s(job.units)
+            fresh.setdefault(job.router, []).append(job)
+        if fresh:
+            finish_in_s = max(0.0, self.busy_until_s - now_s) + sum(work_s.values())
+            for router, theirs in fresh.items():
+                self._engine.after(self._hop_s, router.claimed, self, theirs, finish_in_s)
+
+    def _step(self) -> None:
+        """Closes a batch and runs it; without anything to run, waits for work."""
+        while True:
+            served = self._next()
+            if served is None:
+                self._wait_for_work()
+                return
+            staged = {job.tier for job in _jobs(served)}
+            closing = served.close(self.shares.owed(staged | {tier for tier, count in served.left.items() if count}))
+            served.staging.take(closing.drop)
+            if closing.drop:
+                self._give_up(cast("list[Job]", closing.drop))
+                if self._lanes and closing.closed_by is not ClosedBy.FULL:
+                    # The dead come up first in a lane: behind them may be a batch that is worth running.
+                    self._pausing = True
+                    if not self._prompt:
+                        self._claim_in(0.0)
+                    return
+            served.staging.take(closing.run)
+            if closing.run:
+                self._run(served, cast("list[Job]", closing.run))
+                return
+
+    def _next(self) -> BatchServed | None:
+        """The lane with the most urgent staged job."""
+        best: BatchServed | None = None
+        best_s = NEVER_S
+        for served in self.served.values():
+            if not served.staging:
+                continue
+            for job in _jobs(served):
+                if job.end is not None and job.deadline_s < NEVER_S:
+                    served.cancel(cast("JobKey", job.key))
+                elif job.objective_s < best_s:
+                    best, best_s = served, job.objective_s
+        return best
+
+    def _run(self, served: BatchServed, jobs: list[Job]) -> None:
+        now_s, life = self._engine.now_s, self._life
+        units = 0
+        for job in jobs:
+            units += job.units
+            job.started_s = now_s
+        expected_s = served.latency.current.of(units)
+        seconds = self.device.seconds(self._services[served.lane], units)
+        self.busy_until_s = now_s + expected_s
+        self._running = jobs
+        # Ahead, where it hasn't ended by then and this isn't the event loop's own time.
+        if self._lanes and expected_s >= INLINE_S and seconds > expected_s - CLAIM_LEAD_S:
+            self._claim_in(max(0.0, expected_s - CLAIM_LEAD_S))
+        self._engine.after(seconds, self._done, life, served, jobs, units, seconds)
+
+    def _done(self, life: int, served: BatchServed, jobs: list[Job], units: int, seconds: float) -> None:
+        self._tally.ran(self.pool, jobs, units=units, seconds=seconds, ended_s=self._engine.now_s)
+        if life != self._life:
+            return
+        a_unit_s = seconds / units
+        for job in jobs:
+            self.shares.spent(job.tier, job.units * a_unit_s)
+        served.ran(jobs=len(jobs), units=units, compute_s=seconds)
+        self._running = []
+        self._reply(jobs)
+        self._step()
+
+    def _reply(self, jobs: Sequence[Job]) -> None:
+        for router, theirs in by_router(jobs).items():
+            self._engine.after(self._hop_s, router.answered, self, theirs)
+
+    def _give_up(self, jobs: Sequence[Job]) -> None:
+        for router, theirs in by_router(jobs).items():
+            self._engine.after(self._hop_s, router.dropped, self, theirs)
+
+
+def by_router(jobs: Sequence[Job]) -> Mapping[Owner, Sequence[Job]]:
+    """Jobs apart, by who owns them."""
+    if len(jobs) == 1:
+        return {jobs[0].router: jobs}
+    found: dict[Owner, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(job.router, []).append(job)
+    return found
+
+
+def _jobs(served: BatchServed) -> list[Job]:
+    return cast("list[Job]", served.staging.jobs)

@@ -1,0 +1,199 @@
+"""This mesh's placement: the real planner, fed with just what a real router is told, when it would be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from isochrone.simulator.job import Job
+from isochrone.simulator.lane import Fifo, SharedLane
+from isochrone.simulator.router import Node
+from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
+from isochrone_router.forecast import Forecast, Shares
+from isochrone_router.hedging import Promises, hedge_to
+from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.planner import Ask, Plan, Refused, Why
+from isochrone_router.plans import Option, Plans
+from isochrone_router.prices import Prices
+from isochrone_router.waiting import RANK, TIERS
+
+if TYPE_CHECKING:
+    from isochrone.link.node_link import NodeLink
+    from isochrone.simulator.scenario import Scenario
+    from isochrone_router.flight import Flight
+
+
+class _SeenFlight(NamedTuple):
+    """A request, as far as hedging looks at it (isochrone_router.flight.Flight)."""
+
+    expires_at_s: float
+    alternatives: Sequence[LaneView]
+    holders: Sequence[SeenNode]
+    job: _Weight
+    streams_from: None = None
+
+
+class _Weight(NamedTuple):
+    weight: int
+
+
+class Planned:
+    """One router's planner, with what it knows of lanes and nodes."""
+
+    def __init__(self, scenario: Scenario, lanes: Mapping[str, SharedLane], *, routers: int) -> None:
+        config = scenario.mesh
+        prices = Prices(config.device)
+        shares = Shares(tuple(config.share(tier) for tier in TIERS))
+        self._lanes = lanes
+        self.views = {
+            lane: LaneView(lane, Forecast(cost_per_s=prices.of(lane.rpartition("@")[2])[0], shares=shares))
+            for lane in lanes
+        }
+        for view in self.views.values():
+            view.is_open = True
+            view.forecast.routers = routers
+        routes = list(scenario.routes.values())
+        self._plans = [
+            Plans([self.views[lane] for lane in route.lanes], [self.views[lane] for lane in route.smaller])
+            for route in routes
+        ]
+        self._targets = [route.target for route in routes]
+        self._cap = config.router.limits.lane_jobs
+        self._inflight = config.router.limits.inflight
+        self._margin_s = config.router.answer_margin_ms / 1e3
+        self._seen: dict[Node, SeenNode] = {}
+        self._holders: dict[Job, list[SeenNode]] = defaultdict(list)
+        self._promises = Promises()
+        self._told: dict[Job, tuple[float, float]] = {}
+        """When a node promised a job, and how soon."""
+        self._plan_of: dict[Job, tuple[Plan, Option]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Planned over {', '.join(map(repr, self.views.values()))}>"
+
+    # What nodes tell.
+
+    def linked(self, nodes: Mapping[Node, Mapping[str, SeenVariant]]) -> None:
+        """Nodes are there."""
+        for node, variants in nodes.items():
+            self._seen[node] = seen = SeenNode(node, variants)
+            for lane in variants:
+                self.views[lane].nodes.append(LinkedNode(cast("NodeLink", seen), lane))
+        for lane in {lane for variants in nodes.values() for lane in variants}:
+            self.views[lane].changes += 1
+            self.views[lane].renew()
+
+    def link_down(self, node: Node) -> None:
+        """It is gone."""
+        seen = self._seen.pop(node, None)
+        for view in self.views.values():
+            kept = [each for each in view.nodes if cast("SeenNode", each.link) is not seen]
+            if len(kept) < len(view.nodes):
+                view.nodes[:] = kept
+                view.changes += 1
+                view.renew()
+
+    def reported(self, node: Node, state: SeenState, now_s: float) -> None:
+        """It has said how it is."""
+        seen = self._seen.get(node)
+        if seen is not None:
+            seen.report = state
+            seen.free_at_s = now_s + state.busy_us / 1e6
+            for lane in seen.variants:
+                self.views[lane].renew_soon(cast("NodeLink", seen))
+
+    def others_are(self, lane: SharedLane, job: Job, jobs: int) -> None:
+        """So many jobs of other routers wait in the queue of that one."""
+        self.views[lane.name].forecast.waiting.others_are(job.tier, jobs)
+
+    # What the router asks (router.Placer).
+
+    def place(self, job: Job, now_s: float) -> SharedLane | Fifo | Node | str:
+        if len(self._plan_of) >= self._inflight:
+            return "INFLIGHT_FULL"
+        ask = Ask(
+            units=job.units,
+            rank=RANK[job.tier],
+            now_s=now_s,
+            due_s=job.promised_s,
+            end_s=job.worthless_s - self._margin_s,
+            target=self._targets[job.route],
+            lane_cap=self._cap,
+        )
+        plans = self._plans[job.route]
+        plan = plans.plan(ask)
+        if isinstance(plan, Refused):
+            return plan.reason
+        if plan.why is Why.LATE:
+            job.objective_s = job.worthless_s
+        job.lane = plan.lane
+        self._plan_of[job] = (plan, plans.options[plan.lane])
+        if isinstance(plan.node, LinkedNode):
+            return self._address(job, plan.node)
+        self.views[job.lane].forecast.submitted(
+            job.tier, units=job.units, due_s=job.objective_s, late=plan.why is Why.LATE, now_s=now_s
+        )
+        return self._lanes[job.lane]
+
+    def left_lane(self, job: Job) -> None:
+        self.views[job.lane].forecast.left(job.tier, job.objective_s)
+
+    def another(self, job: Job, *, but: Node | None) -> Node | None:
+        held = self._holders.get(job, ())
+        nodes = [
+            node
+            for node in self.views[job.lane].nodes
+            if _node(node) is not but and cast("SeenNode", node.link) not in held
+        ]
+        return self._address(job, min(nodes, key=lambda node: node.backlog_s)) if nodes else None
+
+    def hedge(self, job: Job, now_s: float) -> Node | None:
+        # Who is asked for a copy that the attempt budget has none for keeps it in his count until the job is over.
+        held = self._holders.get(job, [])
+        flight = _SeenFlight(job.worthless_s - self._margin_s, self._plans[job.route].views, held, _Weight(job.units))
+        node = hedge_to(cast("Flight", flight), now_s=now_s)
+        if node is None:
+            return None
+        job.lane = node.lane
+        return self._address(job, node)
+
+    def overdue_after_s(self, lane: str, finish_in_s: float, now_s: float) -> float:
+        return self._promises.overdue_after_s(lane, finish_in_s, now_s=now_s)
+
+    def claimed(self, node: Node, jobs: Sequence[Job], finish_in_s: float, now_s: float) -> None:
+        seen = self._seen.get(node)
+        if seen is None:
+            return
+        seen.free_at_s = now_s + finish_in_s
+        for job in jobs:
+            if job.end is None:
+                held = self._holders[job]
+                if seen not in held:
+                    held.append(seen)
+                    seen.given += 1
+                self._told[job] = (now_s, finish_in_s)
+
+    def answered(self, job: Job, now_s: float) -> None:
+        told = self._told.get(job)
+        if told is not None and job.attempts == 1:
+            self._promises.kept(job.lane, promised_s=told[1], took_s=now_s - told[0], now_s=now_s)
+
+    def over(self, job: Job, took_s: float, now_s: float, *, teaches: bool) -> None:
+        for seen in self._holders.pop(job, ()):
+            seen.given -= 1
+        self._told.pop(job, None)
+        planned = self._plan_of.pop(job, None)
+        if planned is not None and teaches and planned[0].why is not Why.LATE and job.attempts == 1:
+            plan, option = planned
+            option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
+
+    def _address(self, job: Job, node: LinkedNode) -> Node:
+        seen = cast("SeenNode", node.link)
+        self._holders[job].append(seen)
+        seen.given += 1
+        return seen.node
+
+
+def _node(node: LinkedNode) -> Node:
+    return cast("SeenNode", node.link).node
