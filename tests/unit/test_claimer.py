@@ -13,6 +13,7 @@ from isochrone.config.placing import SHARES
 from isochrone.errors import ConfigError
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes, Wants
+from isochrone.latency import Latency
 from isochrone.memory_broker import MemoryBroker
 from isochrone.node.claimer import AT_ONCE_S, CLOSE_S, Claimer
 from isochrone.node.intake import Intake
@@ -407,3 +408,20 @@ async def test_without_lanes_there_is_nothing_to_claim() -> None:
     claimer.claim_ahead()
     await claimer.close()
     assert not claimer.connected
+
+
+@virtual_time
+async def test_what_a_claim_under_way_still_brings_is_given_back() -> None:
+    """The node has become too slow for the lane meanwhile; what it can do in time it keeps."""
+    async with claiming() as at:
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        at.served.stands_back = True
+        at.served.latency.current = Latency(0.1, 0.0)
+        at.push(a_job(1, timeout_s=0.05), a_job(2, timeout_s=0.5))
+        at.claimer.forgo({LANE})
+        await asyncio.sleep(0.001)
+        assert (at.link.returned, at.staged, at.in_lane) == ([1], [2], [])
+        at.push(a_job(3))
+        await asyncio.sleep(0.001)
+        assert at.in_lane == [3]
