@@ -119,7 +119,7 @@ class Router:
         for job in jobs:
             if job.end is None:
                 self._placer.answered(job, self._engine.now_s)
-                if answered_s <= job.promised_s + ROUNDING_S:
+                if answered_s <= job.objective_s + ROUNDING_S:
                     self._end(job, End.IN_TIME, answered_s, teaches=True)
                 elif answered_s <= job.worthless_s + ROUNDING_S:
                     self._end(job, End.LATE, answered_s, teaches=True)
