@@ -40,7 +40,7 @@ class Gate:
         if len(self._buffer) >= PUSH_AT_ONCE:
             self._push()
         elif self._unclaimed[lane.name, job.tier]:
-            objective_s = job.objective_s - job.arrived_s
+            objective_s = job.promised_s - job.arrived_s
             self._push_within(lingering_s(self._linger_s, objective_s=objective_s, spare_s=job.spare_s))
         else:
             self._push_within(TURN_S)

@@ -53,6 +53,7 @@ class Job:
         "number",
         "objective_s",
         "overdue_s",
+        "promised_s",
         "route",
         "router",
         "spare_s",
@@ -80,7 +81,10 @@ class Job:
         self.units = units
         self.tier = tier
         self.arrived_s = arrived_s
+        self.promised_s = objective_s
+        """Its objective."""
         self.objective_s = objective_s
+        """The same, as nodes are told: less the answer's way back."""
         self.due_s = objective_s
         """Its place in the lane: of what is taken in though it will be late, behind all that is in time."""
         self.spare_s = NEVER_S

@@ -116,7 +116,7 @@ class Planned:
             units=job.units,
             rank=RANK[job.tier],
             now_s=now_s,
-            due_s=job.objective_s,
+            due_s=job.promised_s,
             end_s=job.worthless_s - self._margin_s,
             target=self._targets[job.route],
             lane_cap=self._cap,
@@ -129,7 +129,7 @@ class Planned:
             job.due_s = late_due_s(ask)
         job.lane = plan.lane
         self._plan_of[job] = (plan, plans.options[plan.lane])
-        job.spare_s = job.objective_s - now_s - plan.quantile_s
+        job.spare_s = job.promised_s - now_s - plan.quantile_s
         if isinstance(plan.node, LinkedNode):
             return self._address(job, plan.node)
         self.views[job.lane].forecast.submitted(

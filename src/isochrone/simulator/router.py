@@ -93,6 +93,7 @@ class Router:
         self._attempts.earn()
         self._watch(job)
         job.given_s = now_s + self._hop_s
+        job.objective_s = job.promised_s - self._hop_s - self._router_s
         if isinstance(placed, SharedLane):
             self._gate.submit(placed, job)
         elif isinstance(placed, Fifo):
@@ -119,7 +120,7 @@ class Router:
         for job in jobs:
             if job.end is None:
                 self._placer.answered(job, self._engine.now_s)
-                if answered_s <= job.objective_s + ROUNDING_S:
+                if answered_s <= job.promised_s + ROUNDING_S:
                     self._end(job, End.IN_TIME, answered_s, teaches=True)
                 elif answered_s <= job.worthless_s + ROUNDING_S:
                     self._end(job, End.LATE, answered_s, teaches=True)
