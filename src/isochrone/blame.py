@@ -53,6 +53,11 @@ class Expectation:
             for us, usual in zip(spent, self._usual_us, strict=True)
         ]
 
+    @property
+    def way_back_s(self) -> float:
+        """What it usually takes from the end of its batch to the answer."""
+        return sum(self._usual_us[_COMPUTE + 1 :]) / 1e6
+
     def blame(self, report: budget_pb2.BudgetReport) -> budget_pb2.Stage:
         """The stage that overran most."""
         spent = stages_to_objective(report)

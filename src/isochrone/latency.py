@@ -36,6 +36,11 @@ class Latency:
         """Seconds within which that fraction of such batches are done; of no quantile less than the expectation."""
         return self.of(units) * (1 + self.spread * tail(quantile))
 
+    def cautious(self, quantile: float) -> Latency:
+        """The rule by which that fraction of batches are done in time."""
+        longer = 1 + self.spread * tail(quantile)
+        return Latency(self.base_s * longer, self.per_unit_s * longer, self.spread)
+
     def at_best(self, units: float) -> float:
         """What a lucky batch takes: below this, hope is over."""
         return self.of(units) * self.luck

@@ -23,6 +23,10 @@ class Chronicle:
     def __repr__(self) -> str:
         return f"<Chronicle of {sum(stats.requests for stats in self.stats.values())} requests>"
 
+    def way_back_s(self, route: str) -> float:
+        """What a route's answers usually take from the end of their batch on."""
+        return self._expectations[route].way_back_s
+
     def judge(self, route: str, report: budget_pb2.BudgetReport) -> None:
         """Puts into the report of a request that was late which stage is to blame. Its answer is about to leave."""
         if report.missed:

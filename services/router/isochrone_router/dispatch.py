@@ -26,7 +26,7 @@ from isochrone_router.alarm import Alarm
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import NEVER_S, Flight, Flights
 from isochrone_router.hedging import LOOK_AGAIN_S, Promises, hedge_to
-from isochrone_router.lane_gate import LaneGate
+from isochrone_router.lane_gate import LaneGate, lingering_s
 from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.links import Links
 from isochrone_router.past import Try
@@ -35,8 +35,6 @@ from isochrone_router.suspects import Suspects
 
 log = logging.getLogger(__name__)
 
-LINGER_SHARE = 0.2
-"""The most of its objective that a job may wait for company."""
 COARSE_S = 0.001
 AHEAD = 32
 """Chunks that a node may send of an answer before its caller has taken any: a stream's window over the link."""
@@ -120,7 +118,9 @@ class Dispatcher:
             late=plan.why is Why.LATE,
             now_s=flight.tried_from_s,
         )
-        self._gate.submit(flight, linger_s=min(self._linger_s, LINGER_SHARE * flight.ledger.objective_s))
+        objective_s = flight.ledger.objective_s
+        linger_s = lingering_s(self._linger_s, objective_s=objective_s, spare_s=objective_s - plan.quantile_s)
+        self._gate.submit(flight, linger_s=linger_s)
 
     def recount(self, lanes: Iterable[str]) -> None:
         """A request was refused for want of room in these lanes: finds out whether there is some again."""

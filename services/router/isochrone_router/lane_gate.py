@@ -23,6 +23,16 @@ PUSH_AT_ONCE = 32
 """Jobs that go together without waiting for more."""
 
 
+LINGER_SHARE = 0.2
+"""The most of its objective that a job may wait for company."""
+
+
+def lingering_s(most_s: float, *, objective_s: float, spare_s: float) -> float:
+    """How long a job may wait for company: no longer than is to spare between what its plan takes, at the quantile of
+    the target, and its objective. Company saves CPU; under load it would cost the tight ones their promise."""
+    return max(0.0, min(most_s, LINGER_SHARE * objective_s, spare_s))
+
+
 class GateState(StrEnum):
     NONE = "none"
     UP = "up"

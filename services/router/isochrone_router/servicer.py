@@ -47,6 +47,10 @@ from isochrone_router.weights import Weights
 log = logging.getLogger(__name__)
 
 
+WAY_BACK_SHARE = 0.25
+"""The most of its objective that is kept for an answer's way back."""
+
+
 class Sla(NamedTuple):
     """What a route promises, and where its requests may go."""
 
@@ -220,7 +224,7 @@ class Servicer:
             router=self._boot,
             id=flight.id,
             route=call.route,
-            objective_us=int((ledger.received_s + ledger.objective_s) * 1e6),
+            objective_us=int((ledger.received_s + self._on_node_s(call.route, ledger.objective_s)) * 1e6),
             deadline_us=int(flight.deadline_at_s * 1e6),
             weight=flight.job.weight,
             tier=flight.tier,
@@ -263,6 +267,10 @@ class Servicer:
             target=sla.target,
         )
         return plan
+
+    def _on_node_s(self, route: str, objective_s: float) -> float:
+        """By when a node is to be done: the answer still has to come back."""
+        return objective_s - min(self._chronicle.way_back_s(route), WAY_BACK_SHARE * objective_s)
 
     def _expire(self, flight: Flight) -> None:
         self._margin.observe(late_s=self._clock() - flight.expires_at_s)

@@ -19,6 +19,8 @@ from isochrone.registry import LaneRecord
 from isochrone.v1 import link_pb2
 
 WARM_UP_REPEATS = 3
+LIKELY = 0.9
+"""Batches are planned to be done in time with this chance."""
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -226,7 +228,7 @@ class BatchServed(Served):
         closing = self.policy.close(
             self.staging.jobs,
             now_s=self.clock(),
-            latency=self.latency.current,
+            latency=self.latency.current.cautious(LIKELY),
             demand=self.demand,
             owed=owed,
         )

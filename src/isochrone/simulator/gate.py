@@ -8,8 +8,7 @@ from collections.abc import Callable
 from isochrone.simulator.engine import Engine
 from isochrone.simulator.job import Job
 from isochrone.simulator.lane import SharedLane
-from isochrone_router.dispatch import LINGER_SHARE
-from isochrone_router.lane_gate import PUSH_AT_ONCE
+from isochrone_router.lane_gate import PUSH_AT_ONCE, lingering_s
 
 TURN_S = 50e-6
 """A turn of the router's event loop: what comes within it is pushed together."""
@@ -41,7 +40,8 @@ class Gate:
         if len(self._buffer) >= PUSH_AT_ONCE:
             self._push()
         elif self._unclaimed[lane.name, job.tier]:
-            self._push_within(min(self._linger_s, LINGER_SHARE * (job.promised_s - job.arrived_s)))
+            objective_s = job.promised_s - job.arrived_s
+            self._push_within(lingering_s(self._linger_s, objective_s=objective_s, spare_s=job.spare_s))
         else:
             self._push_within(TURN_S)
 

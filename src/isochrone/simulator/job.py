@@ -43,6 +43,7 @@ class Job:
         "attempts",
         "claimed_s",
         "deadline_s",
+        "due_s",
         "end",
         "given_s",
         "in_lane",
@@ -55,6 +56,7 @@ class Job:
         "promised_s",
         "route",
         "router",
+        "spare_s",
         "started_s",
         "tier",
         "units",
@@ -82,7 +84,11 @@ class Job:
         self.promised_s = objective_s
         """Its objective."""
         self.objective_s = objective_s
-        """The same, as nodes are told: of what is taken in though it will be late, its deadline."""
+        """The same, as nodes are told: less the answer's way back."""
+        self.due_s = objective_s
+        """Its place in the lane: of what is taken in though it will be late, behind all that is in time."""
+        self.spare_s = NEVER_S
+        """What it may linger for, as far as its plan goes."""
         self.worthless_s = deadline_s
         """When its caller gives up."""
         self.deadline_s = deadline_s if drops else NEVER_S

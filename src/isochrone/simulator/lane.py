@@ -77,7 +77,7 @@ class SharedLane:
         return claimed
 
     def _add(self, job: Job) -> None:
-        heappush(self._tiers[job.tier], (job.objective_s, job.number, job))
+        heappush(self._tiers[job.tier], (job.due_s, job.number, job))
         self.jobs += 1
 
     def depth(self, tier: Tier) -> int:

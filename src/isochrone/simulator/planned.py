@@ -13,7 +13,7 @@ from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
 from isochrone_router.forecast import Forecast, Shares
 from isochrone_router.hedging import Promises, hedge_to
 from isochrone_router.lane_view import LaneView, LinkedNode
-from isochrone_router.planner import Ask, Plan, Refused, Why
+from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
 from isochrone_router.plans import Option, Plans
 from isochrone_router.prices import Prices
 from isochrone_router.waiting import RANK, TIERS
@@ -126,18 +126,19 @@ class Planned:
         if isinstance(plan, Refused):
             return plan.reason
         if plan.why is Why.LATE:
-            job.objective_s = job.worthless_s
+            job.due_s = late_due_s(ask)
         job.lane = plan.lane
         self._plan_of[job] = (plan, plans.options[plan.lane])
+        job.spare_s = job.promised_s - now_s - plan.quantile_s
         if isinstance(plan.node, LinkedNode):
             return self._address(job, plan.node)
         self.views[job.lane].forecast.submitted(
-            job.tier, units=job.units, due_s=job.objective_s, late=plan.why is Why.LATE, now_s=now_s
+            job.tier, units=job.units, due_s=job.due_s, late=plan.why is Why.LATE, now_s=now_s
         )
         return self._lanes[job.lane]
 
     def left_lane(self, job: Job) -> None:
-        self.views[job.lane].forecast.left(job.tier, job.objective_s)
+        self.views[job.lane].forecast.left(job.tier, job.due_s)
 
     def another(self, job: Job, *, but: Node | None) -> Node | None:
         held = self._holders.get(job, ())

@@ -93,6 +93,7 @@ class Router:
         self._attempts.earn()
         self._watch(job)
         job.given_s = now_s + self._hop_s
+        job.objective_s = job.promised_s - self._hop_s - self._router_s
         if isinstance(placed, SharedLane):
             self._gate.submit(placed, job)
         elif isinstance(placed, Fifo):
