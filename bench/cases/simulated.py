@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.arrivals import poisson_arrivals_s
 from bench.cores import named
-from bench.load import poisson_arrivals_s
 from bench.result import CaseResult, Measurement, Verdict
 from bench.runner import Runner
 from bench.servers import CONFIGS, mesh
