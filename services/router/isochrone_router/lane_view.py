@@ -8,7 +8,7 @@ from isochrone.link.node_link import NodeLink
 from isochrone.v1 import link_pb2
 from isochrone_router.forecast import Forecast
 
-RENEW_S = 0.1
+RENEW_S = 0.5
 """However many nodes report, the forecast is made anew so often at most."""
 
 
@@ -17,6 +17,8 @@ class LinkedNode:
 
     __slots__ = (
         "_in_full_s",
+        "_most_jobs",
+        "_most_units",
         "_place",
         "base_s",
         "batch_units",
@@ -32,7 +34,9 @@ class LinkedNode:
     def __init__(self, link: NodeLink, lane: str) -> None:
         self.link = link
         self.lane = lane
-        self.claims = False
+        self.claims = lane in link.report.claiming  # when that changes, all views are made anew
+        variant = link.variants[lane]
+        self._most_units, self._most_jobs = variant.batch_units, variant.batch_jobs or variant.batch_units
         self.base_s = self.per_unit_s = self.per_job_s = self.spread = self._in_full_s = 0.0
         self.batch_units = 0
         self.weight = 1.0
@@ -57,8 +61,6 @@ class LinkedNode:
 
     def renew(self) -> None:
         """Takes in what the node has said of itself."""
-        variant = self.link.variants[self.lane]
-        latency = variant.latency
         jobs = 1.0
         self.weight = 1.0
         state = self._state()
@@ -66,14 +68,14 @@ class LinkedNode:
             latency = state.latency
             jobs = max(1.0, state.mean_jobs)
             self.weight = state.mean_units / jobs
-        self.claims = self.lane in self.link.report.claiming
+        else:
+            latency = self.link.variants[self.lane].latency
         self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
         self.spread = latency.spread
         self.per_job_s = self._in_full_s = self.base_s / jobs + self.per_unit_s * self.weight
-        self.batch_units = variant.batch_units
+        self.batch_units = self._most_units
         if self.batch_units:
-            most_jobs = variant.batch_jobs or self.batch_units
-            self.batch_units = max(1, min(self.batch_units, int(most_jobs * max(1.0, self.weight))))
+            self.batch_units = max(1, min(self.batch_units, int(self._most_jobs * max(1.0, self.weight))))
             self._in_full_s = (self.base_s / self.batch_units + self.per_unit_s) * self.weight
 
     def _state(self) -> link_pb2.LaneState | None:

@@ -12,7 +12,7 @@ from isochrone_router.planner import Ask, Plan, Refused, plan
 
 HOLDS_S = 0.002
 """A plan is made anew after this, and when it has been given to as many requests as it is good for."""
-ORDER_HOLDS_S = 0.1
+ORDER_HOLDS_S = 0.5
 """So is the order of the lanes by cost."""
 
 
