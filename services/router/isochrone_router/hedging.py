@@ -42,8 +42,8 @@ class Promises:
 
 
 def hedge_to(flight: Flight, *, now_s: float) -> LinkedNode | None:
-    """The node that would answer it soonest, of all that may, if that would be in time; None while jobs wait for nodes:
-    a copy of one would take the place of another's work, and more so the more there is."""
+    """A node that is free, else the one that would answer it soonest, if that would be in time; None while jobs wait
+    for nodes: a copy of one would take the place of another's work, and more so the more there is."""
     if flight.streams_from is not None:
         return None
     best: LinkedNode | None = None
@@ -51,7 +51,10 @@ def hedge_to(flight: Flight, *, now_s: float) -> LinkedNode | None:
     for view in flight.alternatives:
         if view.depth > len(view.nodes):
             return None
-        for node in view.nodes:
+        # Each flight begins with another, so that the first that is free is not always the same; where there are
+        # many, the rest need no look.
+        place = flight.id % max(1, len(view.nodes))
+        for node in (*view.nodes[place:], *view.nodes[:place]):
             if node.link in flight.holders:
                 continue
             busy_s = max(0.0, node.free_at_s - now_s)
@@ -59,4 +62,6 @@ def hedge_to(flight: Flight, *, now_s: float) -> LinkedNode | None:
             done_s = busy_s + takes_s
             if done_s < best_s and busy_s <= takes_s:
                 best, best_s = node, done_s
+                if not busy_s:
+                    break
     return best

@@ -37,6 +37,7 @@ def simulate(
     The planner and the batch policy are the real ones, told only what real ones are told. Beside them: batches by size
     or timer (Triton, Ray Serve), by AIMD (Clipper), one by one; placed at random, in turn, on the least loaded node.
     """
+    import gc
     import json
 
     from isochrone.simulator.comparison import compare
@@ -52,6 +53,8 @@ def simulate(
         loaded = loaded.at_rate(load * loaded.capacity_per_s).model_copy(update=changed)
     if seed is not None:
         loaded = loaded.with_seed(seed)
+    gc.freeze()  # a simulation makes no cycles to speak of: looking for them would be a sixth of its time
+    gc.set_threshold(200_000, 50, 100)
     with err.status("") as status:
         comparison = compare(loaded, runs=runs, say=lambda line: status.update(f"[dim]{line}[/]"))
     if plot is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class _SeenFlight(NamedTuple):
     """A request, as far as hedging looks at it (isochrone_router.flight.Flight)."""
 
+    id: int
     expires_at_s: float
     alternatives: Sequence[LaneView]
     holders: Sequence[SeenNode]
@@ -152,7 +153,9 @@ class Planned:
     def hedge(self, job: Job, now_s: float) -> Node | None:
         # Who is asked for a copy that the attempt budget has none for keeps it in his count until the job is over.
         held = self._holders.get(job, [])
-        flight = _SeenFlight(job.worthless_s - self._margin_s, self._plans[job.route].views, held, _Weight(job.units))
+        flight = _SeenFlight(
+            job.number, job.worthless_s - self._margin_s, self._plans[job.route].views, held, _Weight(job.units)
+        )
         node = hedge_to(cast("Flight", flight), now_s=now_s)
         if node is None:
             return None
