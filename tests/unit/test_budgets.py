@@ -13,7 +13,7 @@ import pytest
 from isochrone.client.budget import Budget
 from isochrone.errors import IsochroneError, Overloaded
 from isochrone.testing.mesh import Group, LocalMesh
-from isochrone.testing.models import SLEEP, SleepModel
+from isochrone.testing.models import REPEAT, SLEEP, RepeatModel, SleepModel
 from isochrone.testing.v1 import toy_pb2
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 
@@ -273,3 +273,24 @@ async def test_an_emulated_device_is_called_so_wherever_it_is_seen() -> None:
         budget = (await mesh.call(SLEEP, b"")).budget
         assert budget is not None
         assert (budget.lane, budget.report.decision.device) == (f"sleep@{GPU}", GPU)
+
+
+@virtual_time
+async def test_streams_keep_no_batch_waiting() -> None:
+    """A node that makes long answers step by step is free for batches meanwhile, and its routers know that."""
+    sleeper = SleepModel(sleep_ms=5, sleep=virtual_clock().advance)
+    routes = {
+        REPEAT: {"objective_ms": 100, "deadline_ms": 60_000},
+        SLEEP: {"objective_ms": 50, "deadline_ms": 50},
+    }
+    async with LocalMesh([sleeper, RepeatModel(step_ms=10)], routes=routes) as mesh:
+        long = toy_pb2.ToyMessage(units=1000).SerializeToString()
+        streams = [mesh.stream(REPEAT, long) for _ in range(4)]
+        for stream in streams:
+            await anext(stream)
+        for _ in range(20):
+            answer = await mesh.call(SLEEP, b"")
+            assert answer.budget is not None
+            assert not answer.budget.missed
+        for stream in streams:
+            await stream.aclose()  # type: ignore[attr-defined]

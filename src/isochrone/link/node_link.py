@@ -234,7 +234,8 @@ class NodeLink:
         if self.state is LinkState.SILENT:
             self._become(LinkState.LINKED)
         for claim in frames.claims:
-            self.free_at_s = self._heard_s + claim.finish_in_us / 1e6
+            if not claim.beside:
+                self.free_at_s = self._heard_s + claim.finish_in_us / 1e6
             self._events.claimed(self, claim.jobs, claim.finish_in_us / 1e6)
         for job in frames.fetches:
             data = self._events.payload_of(job)

@@ -48,9 +48,10 @@ class RouterLink:
     def __repr__(self) -> str:
         return f"<RouterLink {self.name} {self.router:016x} epoch {self.epoch}>"
 
-    def claim(self, jobs: Sequence[int], finish_in_s: float) -> None:
-        """Tells the router that this node has these jobs now, and when it expects to be done with them."""
-        self._outbox.frames().claims.add(jobs=jobs, finish_in_us=max(0, int(finish_in_s * 1e6)))
+    def claim(self, jobs: Sequence[int], finish_in_s: float, *, beside: bool = False) -> None:
+        """Tells the router that this node has these jobs now, and when it expects to be done with them. `beside`: no
+        batch waits for that."""
+        self._outbox.frames().claims.add(jobs=jobs, finish_in_us=max(0, int(finish_in_s * 1e6)), beside=beside)
 
     def batch_done(self) -> link_pb2.BatchDone:
         """A new BatchDone frame to fill; it goes out with the next message."""

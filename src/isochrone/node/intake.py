@@ -180,14 +180,19 @@ class Intake:
         if not fresh:
             return
         work_s: dict[str, float] = {}
+        beside: dict[str, list[int]] = defaultdict(list)
+        others: list[int] = []
         for job in fresh:
             self._admit(caller, job)
-            if job.lane in self._served:
-                served = self._served[job.lane]
+            served = self._served.get(job.lane)
+            if served is not None:
                 work_s[job.lane] = served.work_s(job.weight or 1)
-        now_s = self._clock()
-        finish_in_s = max(0.0, self._busy_until_s() - now_s) + sum(work_s.values())
-        caller.link.claim([job.id for job in fresh], finish_in_s)
+            (beside[job.lane] if served is not None and served.runs_beside else others).append(job.id)
+        for lane, ids in beside.items():  # they take long, and nobody waits for the device because of them
+            caller.link.claim(ids, work_s.pop(lane), beside=True)
+        if others:
+            finish_in_s = max(0.0, self._busy_until_s() - self._clock()) + sum(work_s.values())
+            caller.link.claim(others, finish_in_s)
 
     def _admit(self, caller: LinkCaller, job: link_pb2.Job) -> None:
         key = JobKey(job.router, job.id)

@@ -55,6 +55,11 @@ class Served(ABC):
         return f"<{type(self).__name__} {self.lane}, {done}, {self.latency!r}, {self.staging!r}>"
 
     @property
+    def runs_beside(self) -> bool:
+        """Whether its jobs run beside others, and keep no batch waiting."""
+        return False
+
+    @property
     def decodes_beside(self) -> bool:
         """Whether requests are decoded in a thread (Model)."""
         return bool(getattr(self.model, "decodes_beside", False))

@@ -73,6 +73,10 @@ class StreamServed(Served):
         )
 
     @property
+    def runs_beside(self) -> bool:
+        return True
+
+    @property
     def jobs_wanted(self) -> int:
         return max(0, self.room - len(self.staging) - self.staging.expected_jobs)
 

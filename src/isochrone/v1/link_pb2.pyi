@@ -214,12 +214,14 @@ class EngineState(_message.Message):
     def __init__(self, active: _Optional[int] = ..., waiting: _Optional[int] = ..., kv_used: _Optional[int] = ..., kv_room: _Optional[int] = ...) -> None: ...
 
 class Claim(_message.Message):
-    __slots__ = ("jobs", "finish_in_us")
+    __slots__ = ("jobs", "finish_in_us", "beside")
     JOBS_FIELD_NUMBER: _ClassVar[int]
     FINISH_IN_US_FIELD_NUMBER: _ClassVar[int]
+    BESIDE_FIELD_NUMBER: _ClassVar[int]
     jobs: _containers.RepeatedScalarFieldContainer[int]
     finish_in_us: int
-    def __init__(self, jobs: _Optional[_Iterable[int]] = ..., finish_in_us: _Optional[int] = ...) -> None: ...
+    beside: bool
+    def __init__(self, jobs: _Optional[_Iterable[int]] = ..., finish_in_us: _Optional[int] = ..., beside: _Optional[bool] = ...) -> None: ...
 
 class Payload(_message.Message):
     __slots__ = ("job", "data", "gone")
