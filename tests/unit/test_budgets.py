@@ -284,8 +284,8 @@ async def test_streams_keep_no_batch_waiting() -> None:
         SLEEP: {"objective_ms": 50, "deadline_ms": 50},
     }
     async with LocalMesh([sleeper, RepeatModel(step_ms=10)], routes=routes) as mesh:
-        await asyncio.sleep(1)  # from here on nodes say how they are five times a second, and not at each turn
         long = toy_pb2.ToyMessage(units=1000).SerializeToString()
+        assert len([chunk async for chunk in mesh.stream(REPEAT, long)]) == 1000  # now it is known how long they are
         streams = [mesh.stream(REPEAT, long) for _ in range(4)]
         for stream in streams:
             await anext(stream)
