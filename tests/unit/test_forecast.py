@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isochrone.keys import Tier
 from isochrone_router.correction import STALE_S, Correction
-from isochrone_router.forecast import Forecast, Shares
+from isochrone_router.forecast import Forecast
 from isochrone_router.waiting import RANK, Waiting
 
 tiers = st.sampled_from(Tier)
@@ -64,7 +64,7 @@ class Free:
 
 def test_a_tier_waits_behind_its_own_where_higher_ones_want_everything() -> None:
     """It has its share of the time however many they are; where they are few, it waits for them alone."""
-    forecast = Forecast(shares=Shares((0.5, 0.25, 0.0)))
+    forecast = Forecast(shares=(0.5, 0.25, 0.0))
     forecast.renew([Free()])
 
     def finish_s(tier: Tier) -> float:

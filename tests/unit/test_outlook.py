@@ -34,6 +34,9 @@ class Node:
     backlog_s: float = 0.0
     claims: bool = True
 
+    def done_in_s(self, units: float, *, now_s: float) -> float:
+        return max(self.backlog_s, self.free_at_s - now_s) + self.base_s + self.per_unit_s * units
+
 
 def option(*nodes: Node) -> Option:
     view = LaneView(LANE, is_open=True)

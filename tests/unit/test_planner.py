@@ -34,6 +34,9 @@ class Node:
     def per_job_s(self) -> float:
         return self.base_s + self.per_unit_s * self.weight
 
+    def done_in_s(self, units: float, *, now_s: float) -> float:
+        return max(self.backlog_s, self.free_at_s - now_s) + self.base_s + self.per_unit_s * units
+
 
 @dataclass
 class Lane:

@@ -279,16 +279,15 @@ class Dispatcher:
 
     def _address(self, flight: Flight, link: NodeLink) -> None:
         """Sends a job straight to a node."""
-        job = flight.job
+        job, now_s = flight.job, self._clock()
         job.epoch = self._gate.epoch
         job.ticket_bytes = 0
         job.payload = flight.call.request
         flight.ledger.direct = True
-        flight.ledger.submitted_s = flight.ledger.submitted_s or self._clock()
+        flight.ledger.submitted_s = flight.ledger.submitted_s or now_s
         flight.holders.append(link)
         link.given += 1
         link.submit(job)
-        now_s = self._clock()
         # Until it says itself how long it will be busy; with others in one batch, at the least.
         link.free_at_s = max(link.free_at_s, now_s) + LEAST_JOB_S
         flight.claimed_at_s = 0.0

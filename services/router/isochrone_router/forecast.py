@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from isochrone.keys import Tier
 from isochrone_router.waiting import RANK, TIERS, Waiting
@@ -13,8 +13,6 @@ LOAD_S = 0.25
 """Over how long the load is measured."""
 LOOK_S, LOOK_MOST_S = 0.001, 0.010
 """How long the moment at which a node will be free holds good, and at most where that is far off."""
-STALE_S = 0.6
-"""What a node said of how busy others keep it is believed for so long."""
 
 
 class NodeFacts(Protocol):
@@ -48,17 +46,15 @@ class NodeFacts(Protocol):
     def backlog_s(self) -> float:
         """Predicted seconds of work that it has been given and hasn't answered."""
 
-
-class Shares(NamedTuple):
-    """The least share of a lane's time that each tier gets, in the order of TIERS."""
-
-    of: tuple[float, ...] = (0.0,) * len(TIERS)
+    def done_in_s(self, units: float, *, now_s: float) -> float:
+        """Until it would be done with a job of that weight that is addressed to it."""
 
 
 class Forecast:
     """One lane's. `renew` takes in what nodes have said, `submitted` and `left` what becomes of jobs."""
 
-    def __init__(self, *, cost_per_s: float = 1.0, shares: Shares = Shares()) -> None:  # noqa: B008  immutable
+    def __init__(self, *, cost_per_s: float = 1.0, shares: Sequence[float] = (0.0,) * len(TIERS)) -> None:
+        """`shares`: the least of the lane's time that each tier gets, in the order of TIERS."""
         self.cost_per_s = cost_per_s
         self.waiting = Waiting()
         self.nodes: Sequence[NodeFacts] = ()
@@ -67,7 +63,7 @@ class Forecast:
         self.batch_units = 0
         self.weight = 1.0
         self.best_base_s = self.best_per_unit_s = 0.0
-        self._shares = shares.of
+        self._shares = shares
         self._free_at_s = self._look_at_s = 0.0
         self._load = [0.0] * len(TIERS)
         self._load_at_s = 0.0
@@ -154,14 +150,13 @@ class Forecast:
     def spare(self, units: float, *, rank: int, now_s: float, within_s: float) -> float:
         """The share of the lane's time that work in time leaves to such as will be late."""
         self._fade(now_s)
-        return 1 - sum(self._load[: rank + 1]) * self.routers / LOAD_S / self._units_per_s(self._full(units, within_s))
+        return 1 - self._taken(rank + 1, self._full(units, within_s))
 
     def jobs_within(self, seconds: float) -> int:
         """How many more jobs that time is enough for."""
         if self.streams or not self.nodes:
             return 1
-        full = self.batch_units
-        return int(seconds * len(self.nodes) * full / self.weight / max(self.base_s + self.per_unit_s * full, 1e-9))
+        return int(seconds * self._units_per_s(self.batch_units) / self.weight)
 
     def submitted(self, tier: Tier, *, units: float, due_s: float, late: bool, now_s: float) -> None:
         """A job has gone into the lane."""
@@ -187,8 +182,11 @@ class Forecast:
         lower ones are owed."""
         waiting, shares = self.waiting, self._shares
         owed = sum(shares[lower] for lower in range(rank + 1, len(TIERS)) if waiting.has(lower))
-        taken = sum(self._load[:rank]) * self.routers / LOAD_S / self._units_per_s(full) if rank else 0.0
-        return max(min(1.0 - owed, 1.0 - taken), shares[rank], 0.01)
+        return max(min(1.0 - owed, 1.0 - self._taken(rank, full)), shares[rank], 0.01)
+
+    def _taken(self, ranks: int, full: float) -> float:
+        """The share of the lane's time that work in time of the highest so many tiers takes."""
+        return sum(self._load[:ranks]) * self.routers / LOAD_S / self._units_per_s(full) if ranks else 0.0
 
     def _fade(self, now_s: float) -> None:
         since_s = now_s - self._load_at_s

@@ -27,7 +27,6 @@ class LinkedNode:
         "link",
         "per_job_s",
         "per_unit_s",
-        "spread",
         "weight",
     )
 
@@ -37,7 +36,7 @@ class LinkedNode:
         self.claims = lane in link.report.claiming  # when that changes, all views are made anew
         variant = link.variants[lane]
         self._most_units, self._most_jobs = variant.batch_units, variant.batch_jobs or variant.batch_units
-        self.base_s = self.per_unit_s = self.per_job_s = self.spread = self._in_full_s = 0.0
+        self.base_s = self.per_unit_s = self.per_job_s = self._in_full_s = 0.0
         self.batch_units = 0
         self.weight = 1.0
         self._place = 0
@@ -71,7 +70,6 @@ class LinkedNode:
         else:
             latency = self.link.variants[self.lane].latency
         self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
-        self.spread = latency.spread
         self.per_job_s = self._in_full_s = self.base_s / jobs + self.per_unit_s * self.weight
         self.batch_units = self._most_units
         if self.batch_units:

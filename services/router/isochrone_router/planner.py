@@ -190,7 +190,7 @@ def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found
     node = min(nodes, key=lambda node: node.backlog_s + node.base_s)
     foretold_s = 0.0  # where it answers step by step, beside others, only experience says
     if not facts.forecast.streams:
-        foretold_s = max(node.backlog_s, node.free_at_s - ask.now_s) + node.base_s + node.per_unit_s * ask.units
+        foretold_s = node.done_in_s(ask.units, now_s=ask.now_s)
     expected_s = foretold_s + facts.correction.expected_s(ask.now_s)
     return _Found(facts, Finish(expected_s, foretold_s, node.backlog_s), node)
 

@@ -37,7 +37,7 @@ from isochrone_router.console.siblings import siblings_of
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.fallbacks import Fallbacks
 from isochrone_router.flight import Flights
-from isochrone_router.forecast import Forecast, Shares
+from isochrone_router.forecast import Forecast
 from isochrone_router.front import FAN_OUT, FAN_OUT_STREAM, SERVICE, Front
 from isochrone_router.lane_gate import LaneGate
 from isochrone_router.lane_view import LaneView
@@ -353,7 +353,7 @@ class Router:
 
 def _views(config: MeshConfig, prices: Prices) -> list[LaneView]:
     """Every lane that some route may use."""
-    shares = Shares(tuple(config.share(tier) for tier in TIERS))
+    shares = tuple(config.share(tier) for tier in TIERS)
     lanes = dict.fromkeys(lane for route in config.routes.values() for lane in route.all_lanes)
     return [LaneView(lane, Forecast(cost_per_s=prices.of(lane.rpartition("@")[2])[0], shares=shares)) for lane in lanes]
 

@@ -217,7 +217,8 @@ class Servicer:
         refusal = self._flights.refusal(len(call.request), retry_after_s=ledger.objective_s)
         if refusal is not None:
             raise refusal
-        decision = self._plan(flight, sla)
+        units = self._weights.estimate(call.route, size=len(call.request))
+        decision = self._plan(flight, sla, units=units)
         span = flight.place.span
         flight.job = link_pb2.Job(
             version=NEWEST,
@@ -226,17 +227,16 @@ class Servicer:
             route=call.route,
             objective_us=int((ledger.received_s + self._on_node_s(call.route, ledger.objective_s)) * 1e6),
             deadline_us=int(flight.deadline_at_s * 1e6),
-            weight=flight.job.weight,
+            weight=units,
             tier=flight.tier,
             traceparent=str(span) if span.is_sampled else "",  # else nobody would look at it
             tracestate=call.tracestate,
         )
         return decision
 
-    def _plan(self, flight: Flight, sla: Sla) -> Plan:
+    def _plan(self, flight: Flight, sla: Sla, *, units: int) -> Plan:
         """Where it goes. Raises what it is refused with."""
         call, ledger = flight.call, flight.ledger
-        flight.job.weight = units = self._weights.estimate(call.route, size=len(call.request))
         ask = Ask(
             units=units,
             rank=RANK[flight.tier],

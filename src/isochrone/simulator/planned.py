@@ -10,7 +10,7 @@ from isochrone.simulator.job import Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.router import Node
 from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
-from isochrone_router.forecast import Forecast, Shares
+from isochrone_router.forecast import Forecast
 from isochrone_router.hedging import Promises, hedge_to
 from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
@@ -45,7 +45,7 @@ class Planned:
     def __init__(self, scenario: Scenario, lanes: Mapping[str, SharedLane], *, routers: int) -> None:
         config = scenario.mesh
         prices = Prices(config.device)
-        shares = Shares(tuple(config.share(tier) for tier in TIERS))
+        shares = tuple(config.share(tier) for tier in TIERS)
         self._lanes = lanes
         self.views = {
             lane: LaneView(lane, Forecast(cost_per_s=prices.of(lane.rpartition("@")[2])[0], shares=shares))
