@@ -253,6 +253,27 @@ def test_deadline_ends_the_text_with_what_there_is(bench: Bench, prompts: list[l
     assert bench.tokens("b") == alone(bench.llama, prompts[1])
 
 
+class Slow(Runner):
+    """Each of its steps takes half a second, on a clock that is turned by hand."""
+
+    bench: Bench
+
+    def forward(self, *of: object) -> Tensor:
+        self.bench.now_s += 0.5
+        return super().forward(*of)  # type: ignore[arg-type]
+
+
+def test_no_step_takes_a_text_past_its_deadline(llama: LlamaFolder, prompts: list[list[int]]) -> None:
+    """Once it is known how long steps take, the last one before the deadline ends it."""
+    runner = Slow(llama.model, slots=4, context=128)
+    runner.bench = bench = Bench(llama, runner)
+    bench.add("a", prompts[0], within_s=2.2)
+    bench.run()
+    assert bench.finish("a") is Finish.DEADLINE
+    assert len(bench.tokens("a")) == 4
+    assert bench.now_s == 2.0
+
+
 def test_tokens_are_reserved(llama: LlamaFolder) -> None:
     """Three sequences of 120 tokens fit into 400, a fourth waits until one is through."""
     bench = Bench(llama, max_seqs=8)

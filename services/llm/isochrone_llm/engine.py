@@ -149,7 +149,7 @@ class Engine(Protocol):
     ) -> AsyncIterator[Delta]:
         """The text that goes on from the prompt, in deltas; it is made whether or not they are read.
 
-        The deadline is one of this process's monotonic clock: past it, the text ends with what there is.
+        The deadline is one of this process's monotonic clock: by then the text has ended with what there is.
         Raises InvalidRequest where the prompt doesn't fit the limits, Overloaded where too many wait, Unavailable
         before `start` and after `close`, and ValueError where a prompt of that id is still being answered.
         """

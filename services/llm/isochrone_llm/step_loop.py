@@ -19,6 +19,9 @@ from isochrone_llm.scheduler import Room, admit
 
 log = logging.getLogger(__name__)
 
+FORGET = 0.8
+"""How fast the longest step is forgotten, per step."""
+
 
 class Said(NamedTuple):
     """What a step has to say to whoever listens to a generation."""
@@ -51,6 +54,8 @@ class StepLoop:
         self._running: list[Generation] = []
         """By slot, without gaps."""
         self._said: list[Said] = []
+        self._longest_s = 0.0
+        """That a step has lately taken."""
 
     def __repr__(self) -> str:
         return f"<StepLoop of {len(self._running)} running, {len(self._waiting)} waiting>"
@@ -74,8 +79,10 @@ class StepLoop:
 
     def step(self) -> list[Said]:
         """One turn; what there is to say after it."""
-        self._admit()
+        began_s = self._clock()
+        self._admit(began_s)
         self._settle(self._forward())
+        self._longest_s = max(self._clock() - began_s, self._longest_s * FORGET)
         said, self._said = self._said, []
         return said
 
@@ -90,13 +97,16 @@ class StepLoop:
         said, self._said = self._said, []
         return said
 
-    def _admit(self) -> None:
-        """Lets go of whom nobody waits for any more, and gives slots to those who fit."""
-        now_s = self._clock()
+    def _admit(self, now_s: float) -> None:
+        """Lets go of whom nobody waits for any more, and gives slots to those who fit.
+
+        A text ends before a step that may take it past its deadline: what comes after that is of no use to anyone.
+        """
+        through_s = now_s + self._longest_s
         for generation in (*self._waiting, *self._running):
             if generation.cancelled:
                 self._end(generation, Finish.CANCELLED)
-            elif generation.deadline.has_passed(now_s):
+            elif generation.deadline.has_passed(through_s):
                 self._end(generation, Finish.DEADLINE)
         self._let_go()
         room = Room(

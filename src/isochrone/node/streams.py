@@ -23,8 +23,8 @@ from isochrone.tracing import trace_id_of
 from isochrone.v1 import link_pb2
 
 WARM_UP_UNITS = (16, 64)
-LAST_WORD_S = 0.01
-"""An answer ends this long before its deadline, and a step more: the one that is running goes on."""
+LAST_WORD_S = 0.02
+"""What an answer cut short has for its way to the caller."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -204,8 +204,7 @@ class StreamLoop:
         more."""
         number = 0
         name = f"{job.key.owner:x}-{job.key.job}-{job.attempt}"
-        end_s = job.deadline_s - LAST_WORD_S - served.latency.current.per_unit_s
-        parts: Any = served.model.run(job.item, name=name, deadline_s=end_s)
+        parts: Any = served.model.run(job.item, name=name, deadline_s=job.deadline_s - LAST_WORD_S)
         async with aclosing(parts):
             async for part in parts:
                 handed.units = part.units
