@@ -231,7 +231,7 @@ async def test_a_collector_that_takes_nothing_costs_no_request(mesh: StartMesh, 
         await receiver.close()
     running = await mesh(nodes=1, options={"sleep_ms": 0}, instead=telling(receiver))
     process = psutil.Process(running.router.pid)
-    async with Load(running.client(), callers=16) as load:
+    async with Load(running.client(), callers=64) as load:
         await load.answers(500)
         if how == "silent":
             receiver.silent = True
