@@ -211,7 +211,8 @@ def _is_likely(ask: Ask, found: _Found) -> bool:
     """Whether it is expected to be in time and, where more goes first than the nodes can begin with, likely to be."""
     facts, finish, _ = found
     left_s = ask.due_s - ask.now_s - finish.expected_s
-    return left_s >= (0.0 if finish.ahead <= facts.forecast.jobs_at_once else facts.correction.at(LIKELY, ask.now_s))
+    is_next = facts.forecast.is_next(ask.units, foretold_s=finish.foretold_s, ahead=finish.ahead)
+    return left_s >= (0.0 if is_next else facts.correction.at(LIKELY, ask.now_s))
 
 
 def _late(ask: Ask, best: _Found) -> Plan | None:

@@ -12,7 +12,7 @@ from isochrone.simulator.router import Node
 from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
 from isochrone_router.forecast import Forecast
 from isochrone_router.hedging import Promises, hedge_to
-from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
 from isochrone_router.plans import HOLDS_S, Option, Plans
 from isochrone_router.prices import Prices
@@ -85,6 +85,7 @@ class Planned:
         for lane in {lane for variants in nodes.values() for lane in variants}:
             self.views[lane].changes += 1
             self.views[lane].renew()
+        see_each_other(self.views.values())
 
     def link_down(self, node: Node) -> None:
         """It is gone."""
@@ -95,6 +96,7 @@ class Planned:
                 view.nodes[:] = kept
                 view.changes += 1
                 view.renew()
+        see_each_other(self.views.values())
 
     def reported(self, node: Node, state: SeenState, now_s: float) -> None:
         """It has said how it is."""
