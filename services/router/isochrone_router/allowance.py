@@ -117,9 +117,9 @@ class Allowance:
         if self.slots is not None:
             self.slots.lose()
 
-    def find(self) -> None:
+    def find(self, now_s: float, routers: int) -> None:
         """They can be asked again."""
         if self.tokens is not None:
-            self.tokens.find()
+            self.tokens.find(now_s, routers)
         if self.slots is not None:
             self.slots.find()
