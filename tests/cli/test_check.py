@@ -97,6 +97,20 @@ def test_what_is_wrong_is_said_and_the_exit_code_is_2(
     assert "Traceback" not in printed.err
 
 
+def test_a_file_of_callers_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said with the line of the mesh's file that names it, and its own."""
+    callers, path = tmp_path / "callers.yaml", tmp_path / "mesh.yaml"
+    path.write_text(f"{MESH}router:\n  callers_file: {callers}\n")
+    place = f"config error: {path}:10: router.callers_file: {callers}"
+    assert check(str(path)) == 2
+    assert capsys.readouterr().err.startswith(f"{place}: can't be read")
+    callers.write_text("callers:\n  shop: {tokens: [iso_s3cret]}\n")
+    assert check(str(path)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{place}:2: callers.shop.tokens.0: should be a token's hash")
+    assert "s3cret" not in told
+
+
 def test_the_file_we_ship_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """deploy/mesh.yaml."""
     assert check(str(ROOT / "deploy" / "mesh.yaml")) == 0

@@ -165,6 +165,8 @@ def test_a_quota_of_zero_admits_nothing(quota: Quota) -> None:
         refusal = allowance.take(100.0, 2)
         assert refusal is not None
         assert (refusal.reason, refusal.retry_after_s) == ("QUOTA", NEVER_S)
+        assert "shop may" in refusal.message
+        assert "no requests" in refusal.message
     assert not allowance.is_due(200.0)
 
 

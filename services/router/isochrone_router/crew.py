@@ -32,7 +32,7 @@ class Crew:
                 name=f"{config.router.name}-{index}",
                 kind="router",
                 command=(*command, "--process", str(index)),
-                log=lambda name, line: print(line, file=sys.stderr, flush=True),
+                log=_named if config.log == "text" else _as_it_is,
             )
             for index in range(config.router.processes)
         ]
@@ -87,3 +87,13 @@ class Crew:
             except StackError as error:
                 log.error("%s", error)
                 wait_s = min(2 * wait_s, RESTART_MOST_S)
+
+
+def _named(name: str, line: str) -> None:
+    """Whose line it is: nothing in it says so."""
+    print(f"{name} {line}", file=sys.stderr, flush=True)
+
+
+def _as_it_is(_: str, line: str) -> None:
+    """For programs that read JSON."""
+    print(line, file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ def check(
 
     from isochrone.certificates import findings, today
     from isochrone.cli.at_best import lanes_at_best
-    from isochrone.config import load_config
+    from isochrone.config import load_config, without_password
 
     path = mesh_file(config)
     loaded = load_config(path)
@@ -54,9 +54,9 @@ def check(
     out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
     if loaded.mesh_tls is not None or loaded.router.tls is not None:
         out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
-    out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
+    out.print(f"  redis    {without_password(loaded.redis.resolved_url())}", soft_wrap=True)
     if loaded.remembers:
-        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
+        out.print(f"  cache    {without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     out.print(f"  nodes    {_nodes(loaded) or 'none'}", soft_wrap=True)
     for name, route in loaded.routes.items():
         lanes = ", ".join(route.lanes) + (f", smaller {', '.join(route.smaller)}" if route.smaller else "")
@@ -75,7 +75,8 @@ def problems(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> lis
         try:
             _check_callers(config)
         except ConfigError as error:
-            found += [f"router.callers_file: {line}" for line in error.message.splitlines()]
+            place = place_of(path, "router", "callers_file")
+            found += [f"{place}: {line}" for line in error.message.splitlines()]
     devices = {node.device for node in config.nodes.values()}
     for name, route in config.routes.items():
         for key, lanes in (("lanes", route.lanes), ("smaller", route.smaller)):
@@ -162,10 +163,3 @@ def _tls(config: MeshConfig) -> str:
     callers = "without" if router is None else "mutual" if router.clients == "required" else "of the router alone"
     links = "without" if mesh is None else f"mutual, for {config.mesh_certificate_name!r}"
     return f"callers: {callers}; links: {links}"
-
-
-def _without_password(url: str) -> str:
-    """The URL with what stands before its last @ hidden, but for the user's name."""
-    scheme, found, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{found}{credentials.partition(':')[0]}:…@{place}" if at else url

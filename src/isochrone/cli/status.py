@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from isochrone.cli.admin import DEFAULT_URL, fetch_status, url_of
+from isochrone.cli.finite import finite
 from isochrone.cli.screen import err, examples, out
 from isochrone.errors import Unavailable
 
@@ -22,7 +23,7 @@ def status(
     admin: Annotated[str, typer.Option(help="The router's admin address, as in its router.admin.")] = DEFAULT_URL,
     once: Annotated[bool, typer.Option("--once", help="Print it once and leave.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it once, as JSON.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[float, typer.Option(min=0.1, callback=finite, help="Seconds between two looks.")] = 1.0,
 ) -> None:
     """Watch a mesh: its routes against their objectives, its lanes and batches, its nodes and their latency.
 
