@@ -40,7 +40,7 @@ def refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] 
     error = _sent_error(number, sent)
     if error is None:
         error = from_code(number, details or code.value[1])
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED and details == "Deadline Exceeded":  # in gRPC's own words
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in (details or ""):  # gRPC's own words
             error = DeadlineExceeded("no answer within the deadline")
         if code is grpc.StatusCode.UNAVAILABLE:  # that there is no node is the mesh's to say
             error.reason = "CONNECTION_LOST"
