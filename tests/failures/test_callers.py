@@ -83,6 +83,10 @@ async def test_credentials_that_are_none(guarded: Mesh) -> None:
                 await opened.write(HELLO.SerializeToString())
                 assert await opened.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
                 opened.cancel()
+    async with aiohttp.ClientSession() as http, http.get(f"http://{guarded.router.admin}/misses") as got:
+        told = await got.json()
+    assert (told["misses"], told["seen"]) == ([], 0), "whoever is turned away leaves no trace among the misses"
+    assert told["turned_away"] == 2 * sum(bool(reason) for _, reason in SHOWN)
 
 
 async def _reply(call: Any) -> Reply:

@@ -48,7 +48,8 @@ def misses(
     from isochrone.cli.record import Record
 
     records = [Record.of(miss) for miss in found["misses"]]
-    wide().print(view(records, limit=limit, seen=found["seen"], since=since, route=route or ""))
+    counts = {"seen": found["seen"], "turned_away": found["turned_away"]}
+    wide().print(view(records, limit=limit, since=since, route=route or "", **counts))
 
 
 def seconds(since: str) -> float:
@@ -70,4 +71,5 @@ def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
         "misses": together,
         "seen": sum(answer.get("seen", 0) for answer in answers),
         "kept": sum(answer.get("kept", 0) for answer in answers),
+        "turned_away": sum(answer.get("turned_away", 0) for answer in answers),
     }
