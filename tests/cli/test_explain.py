@@ -222,6 +222,10 @@ def test_where_the_routers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         else:
             with pytest.raises(ConfigError, match=r"router\.admin: .* say where with --admin"):
                 admin_urls(None, ())
+    tls = {"certificate": "a.crt", "key": "a.key"}
+    for admin, urls in (("0.0.0.0:90", ["https://127.0.0.1:90"]), ("[::]:90", ["https://[::1]:90"])):
+        (tmp_path / "mesh.yaml").write_text(yaml.safe_dump(settings | {"router": {"admin": admin, "admin_tls": tls}}))
+        assert admin_urls(None, ()) == urls
     with pytest.raises(ConfigError, match="--config and --admin"):
         admin_urls(tmp_path / "mesh.yaml", ["a:1"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from isochrone.child import Child, StackError, in_words
 from isochrone.config import MeshConfig
+from isochrone.embedded import private_folder
 from isochrone.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ class Crew:
         if config.router.listen.endswith(":0") or config.router.admin.endswith(":0"):
             raise ConfigError("router.listen and router.admin: several processes need a port each can name, not 0")
         more = [part for address in nodes for part in ("--node-address", address)]
+        self._folder = private_folder() if config.router.admin_tls is not None else None
+        more += [] if self._folder is None else ["--siblings", str(self._folder)]
         command = (sys.executable, "-m", "isochrone_router", "--config", str(config_path), *more)
         self.members = [
             Child(
@@ -70,11 +74,17 @@ class Crew:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*(member.stop(grace_s) for member in self.members))
+        self._clear()
 
     async def close(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*(member.stop(0) for member in self.members), return_exceptions=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _watch(self, member: Child) -> None:
         wait_s = RESTART_FIRST_S

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from isochrone.cli.at_best import AtBest
-    from isochrone.config import FallbackConfig, MeshConfig
+    from isochrone.config import FallbackConfig, MeshConfig, ServerTls
 
 EPILOG = (
     examples(
@@ -51,8 +51,9 @@ def check(
         err.print(f"[yellow]warning:[/] {escape(finding.at(path))}", soft_wrap=True)
     for doubt in doubts(loaded, path, known):
         err.print(f"[yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
-    out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
-    if loaded.mesh_tls is not None or loaded.router.tls is not None:
+    admin = f"{loaded.router.admin_scheme}://{loaded.router.admin}"
+    out.print(f"  router   {loaded.router.listen}, admin {admin}", soft_wrap=True)
+    if any((loaded.mesh_tls, loaded.router.tls, loaded.router.admin_tls)):
         out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
     out.print(f"  redis    {without_password(loaded.redis.resolved_url())}", soft_wrap=True)
     if loaded.remembers:
@@ -105,8 +106,17 @@ def doubts(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> list[
     """What can be used as it is, and is hardly what was meant."""
     from isochrone.cli.at_best import doubtful_promise
     from isochrone.config import place_of
+    from isochrone.ports import is_near
 
     found = []
+    admin, tls = config.router.admin, config.router.admin_tls
+    if not is_near(admin) and (tls is None or tls.clients == "none"):
+        plain = ", in plain text" if tls is None else ""
+        found.append(
+            f"{place_of(path, 'router', 'admin')}: {admin}: whoever reaches it reads routes, nodes, callers and misses"
+            f"{plain}: keep it inside, on the loopback or a network of its own, or have router.admin_tls ask for "
+            "certificates"
+        )
     devices = {node.device for node in config.nodes.values()}
     for device in config.devices:
         if devices and device not in devices:
@@ -159,7 +169,12 @@ def _in_words(way: FallbackConfig) -> str:
 
 def _tls(config: MeshConfig) -> str:
     """Who shows a certificate to whom."""
-    router, mesh = config.router.tls, config.mesh_tls
-    callers = "without" if router is None else "mutual" if router.clients == "required" else "of the router alone"
+    mesh = config.mesh_tls
     links = "without" if mesh is None else f"mutual, for {config.mesh_certificate_name!r}"
-    return f"callers: {callers}; links: {links}"
+    admin = config.router.admin_tls
+    told = f"callers: {_server_tls(config.router.tls)}; links: {links}"
+    return told if admin is None else f"{told}; admin: {_server_tls(admin)}"
+
+
+def _server_tls(tls: ServerTls | None) -> str:
+    return "without" if tls is None else "mutual" if tls.clients == "required" else "of the router alone"
