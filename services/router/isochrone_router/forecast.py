@@ -9,8 +9,8 @@ from typing import Protocol
 from isochrone.keys import Tier
 from isochrone_router.waiting import RANK, TIERS, Waiting
 
-LOAD_S = 0.25
-"""Over how long the load is measured."""
+LOAD_S, FADE_S = 0.25, 0.002
+"""Over how long the load is measured, and how often what is past is let fade."""
 LOOK_S, LOOK_MOST_S = 0.001, 0.010
 """How long the moment at which a node will be free holds good, and at most where that is far off."""
 
@@ -190,7 +190,7 @@ class Forecast:
 
     def _fade(self, now_s: float) -> None:
         since_s = now_s - self._load_at_s
-        if since_s > 0:
+        if since_s >= FADE_S:
             keep = exp(-since_s / LOAD_S)
             self._load = [load * keep for load in self._load]
             self._load_at_s = now_s
