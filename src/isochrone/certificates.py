@@ -210,4 +210,4 @@ def _days(span: timedelta) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["nothing that can be read"])[0]
+    return (str(error).splitlines() or ["nothing that can be read"])[0].partition(". See ")[0]

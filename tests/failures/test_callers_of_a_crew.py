@@ -91,6 +91,8 @@ async def test_a_hangup_reaches_every_process(crew: Mesh, file: Path) -> None:
         counts = await refused(crew, "REVOKED")
         assert min(counts) > 0
         assert sum(counts) == len(clients)
+        lines = [line for line in crew.log("router").splitlines() if "callers are now" in line]
+        assert sorted(line.split()[0] for line in lines) == ["router-0", "router-1"]
         again = await stack.enter_async_context(Client(crew.router.address, token=renewed))
         assert await outcome(again) == "OK"
 
