@@ -147,6 +147,7 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="isochrone-tests-"))
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     config.stash[_RUN] = SharedRun(folder)
+    config.add_cleanup(config.stash[_RUN].close)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,6 +19,11 @@ class SharedRun:
         self._machine = self._opened("machine")
         self._alone = False
 
+    def close(self) -> None:
+        """What this process holds is free."""
+        self._door.close()
+        self._machine.close()
+
     @contextmanager
     def machine(self, *, alone: bool, next_alone: bool) -> Iterator[None]:
         """A test runs, alone on the machine or beside those of the other processes. Between tests that want it alone

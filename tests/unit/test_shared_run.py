@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Thread
+
+import pytest
 
 from harness.shared_run import SharedRun
 
@@ -20,14 +24,21 @@ def is_free(lock: Path) -> bool:
     return True
 
 
-def test_who_wants_the_machine_alone_comes_next(tmp_path: Path) -> None:
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Callable[[], SharedRun]]:
+    """Makes one more process of a run, as far as locks can tell."""
+    with ExitStack() as open_ones:
+        yield lambda: open_ones.enter_context(closing(SharedRun(tmp_path)))
+
+
+def test_who_wants_the_machine_alone_comes_next(process: Callable[[], SharedRun], tmp_path: Path) -> None:
     """Once those have ended that run already; who comes later waits for it to end as well."""
-    one, alone, other = (SharedRun(tmp_path) for _ in range(3))
+    one, alone, other = process(), process(), process()
     came: list[str] = []
 
-    def run(process: SharedRun, *, wants_alone: bool) -> Thread:
+    def run(of: SharedRun, *, wants_alone: bool) -> Thread:
         def test() -> None:
-            with process.machine(alone=wants_alone, next_alone=False):
+            with of.machine(alone=wants_alone, next_alone=False):
                 came.append("alone" if wants_alone else "beside")
 
         thread = Thread(target=test)
@@ -46,18 +57,18 @@ def test_who_wants_the_machine_alone_comes_next(tmp_path: Path) -> None:
     assert is_free(tmp_path / "machine.lock")
 
 
-def test_nobody_comes_in_between_two_that_want_it_alone(tmp_path: Path) -> None:
+def test_nobody_comes_in_between_two_that_want_it_alone(process: Callable[[], SharedRun], tmp_path: Path) -> None:
     """Others would have to be waited for again."""
-    process = SharedRun(tmp_path)
+    one = process()
     for next_alone in (True, False):
-        with process.machine(alone=True, next_alone=next_alone):
+        with one.machine(alone=True, next_alone=next_alone):
             assert not is_free(tmp_path / "machine.lock")
         assert is_free(tmp_path / "machine.lock") != next_alone
 
 
-def test_tests_run_beside_each_other(tmp_path: Path) -> None:
+def test_tests_run_beside_each_other(process: Callable[[], SharedRun], tmp_path: Path) -> None:
     """Those that don't want it alone."""
-    one, other = SharedRun(tmp_path), SharedRun(tmp_path)
+    one, other = process(), process()
     with one.machine(alone=False, next_alone=False), other.machine(alone=False, next_alone=True):
         assert not is_free(tmp_path / "machine.lock")
     assert is_free(tmp_path / "machine.lock")
