@@ -56,6 +56,7 @@ async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisSe
     await running.at_rest()
 
 
+@pytest.mark.alone
 async def test_a_callers_own_deadline_comes_first(mesh: StartMesh, redis: RedisServer) -> None:
     """A caller with less time than the route gives is told by the router, before its own clock gives up."""
     running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 150} | ONE_BY_ONE)
