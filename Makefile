@@ -13,7 +13,7 @@ PROTOS := $(shell find protos -name '*.proto' | sort)
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS)
 ARGS ?=
 TESTS ?= tests
-# In two processes: more than half of the time is spent waiting. A file's tests stay together, in their order;
+# In two processes: one after another they keep less than one core busy. A file's tests stay together, in their order;
 # tests/conftest.py has the order of the files.
 PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 

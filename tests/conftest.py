@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -140,6 +141,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Consoles made at import keep the width they find here. Processes of pytest-xdist have one, and some terminals.
+    os.environ.pop("COLUMNS", None)
     given: dict[str, Any] | None = getattr(config, "workerinput", None)
     if given is not None:  # one of several processes, which pytest-xdist has started
         folder = Path(given["shared_run"])
