@@ -75,8 +75,8 @@ class Served(ABC):
         return len(self.staging)
 
     def work_s(self, weight: int) -> float:
-        """How long a job of that many units takes that comes now, behind those staged."""
-        return self.latency.current.of(self.staging.units + weight)
+        """How long a job of that many units takes that has just come, with all that is here or on its way."""
+        return self.latency.current.of(max(weight, self.staging.units + self.staging.expected_units))
 
     def cancel(self, key: JobKey) -> bool:
         """Nobody waits for the job any more; False where it isn't here."""
