@@ -18,8 +18,6 @@ from isochrone.tracing import SpanContext
 
 Trace = Callable[[Ran, Sequence[StagedJob]], SpanContext | None]
 """Makes a span of a batch, where somebody wants it."""
-CLAIM_LEAD_S = 0.001
-"""The next batch is claimed this long before the running one is expected to end."""
 
 
 class NodeLoop:
@@ -72,6 +70,7 @@ class NodeLoop:
         return await times
 
     async def _step(self) -> None:
+        await self._claimer.claimed()
         served = await self._next()
         if served is None:
             return
@@ -110,7 +109,7 @@ class NodeLoop:
         running = self._device.run(served.model, jobs, expected_s=expected_s)
         inline = running.done()
         if not inline:
-            await asyncio.wait((running,), timeout=max(0.0, expected_s - CLAIM_LEAD_S))
+            await asyncio.wait((running,), timeout=max(0.0, expected_s - self._claimer.lead_s))
             if not running.done() and not self._leaving:
                 self._claimer.claim_ahead()
         outcomes, started_s, compute_s = await running
