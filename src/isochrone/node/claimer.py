@@ -178,6 +178,7 @@ class Claimer:
         log.warning("the lanes are out of reach; jobs come over the links")
 
     async def _wait(self, lanes: NodeLanes, wants: Wants) -> None:
+        began_s = self._clock()
         try:
             claimed = await lanes.wait(wants)
             self._reconnect_s = RECONNECT_FIRST_S
@@ -188,7 +189,8 @@ class Claimer:
             self._waiting = None
         self._count(lanes, wants)
         self._stage(claimed)
-        self._learn(claimed)
+        if self._clock() - began_s > self.lead_s:  # what was there at once had waited for a node
+            self._learn(claimed)
         # Whatever was claimed may have expired, or be on its way: then there is nothing for the device yet.
         self._wanted = not any(self._served[lane].staging for lane in wants)
         if self._wanted and lanes is self._lanes:
@@ -226,7 +228,7 @@ class Claimer:
             served.siblings = self._siblings(lane)
 
     def _learn(self, claimed: Sequence[Claimed]) -> None:
-        """Jobs that an idle node waited for have not waited themselves."""
+        """Jobs that came while an idle node waited for them have not waited themselves."""
         for lane in {claim.lane for claim in claimed}:
             self._served[lane].came_to_idle()
 

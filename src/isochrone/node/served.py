@@ -228,14 +228,14 @@ class BatchServed(Served):
             self.arrivals.fresh(job.objective_s - job.claimed_s)
 
     def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:
-        """Decides over what is staged."""
-        closing = self.policy.close(
-            self.staging.jobs,
-            now_s=self.clock(),
-            latency=self.latency.current.cautious(LIKELY),
-            demand=self.demand,
-            owed=owed,
-        )
+        """Decides over what is staged: to be in time with some certainty while all can be, and else as it is expected.
+        Caution makes for small batches, and where they can't keep up all are late."""
+        waiting, now_s, demand = self.staging.jobs, self.clock(), self.demand
+        expected = self.latency.current
+        cautious = expected.cautious(LIKELY)
+        closing = self.policy.close(waiting, now_s=now_s, latency=cautious, demand=demand, owed=owed)
+        if closing.closed_by in (ClosedBy.OVERLOAD, ClosedBy.LATE):
+            closing = self.policy.close(waiting, now_s=now_s, latency=expected, demand=demand, owed=owed)
         self.overloaded = closing.closed_by is ClosedBy.OVERLOAD
         return closing
 

@@ -147,7 +147,7 @@ class MeshNode:
         jobs = first + lane.claim(Want(self._part_of(lane) - len(first)))
         self._count(lane)
         self._on_their_way(jobs)
-        self._engine.after(self._hop_s, self._claimed, self._life, jobs)
+        self._engine.after(self._hop_s, self._claimed, self._life, jobs, True)
 
     def _warm_up(self) -> None:
         """Loads the models anew, and finds out how long their batches take."""
@@ -183,7 +183,7 @@ class MeshNode:
             self._count(queue)
         if jobs:
             self._on_their_way(jobs)
-            self._engine.after(self._hop_s, self._claimed, life, jobs)
+            self._engine.after(self._hop_s, self._claimed, life, jobs, False)
             return
         for queue in self._lanes.values():
             queue.wait(self, ticket)
@@ -222,11 +222,13 @@ class MeshNode:
         for job in jobs:
             job.node = self
 
-    def _claimed(self, life: int, jobs: list[Job]) -> None:
+    def _claimed(self, life: int, jobs: list[Job], fresh: bool) -> None:
+        """`fresh`: they came while it waited for them."""
         if self._have(life, jobs):
             self._waits = False
             self._stage(jobs)
-            self._learn(jobs)
+            if fresh:
+                self._learn(jobs)
             if not self._running:
                 self._step()
 
