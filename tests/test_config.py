@@ -271,7 +271,10 @@ HASH = "sha256:" + "0a" * 32
     ("callers", "said"),
     [
         ({"shop": {}}, "callers: shop has neither tokens nor certificates to be known by"),
-        ({"shop": {"tokens": ["s3cret"]}}, "should match pattern"),
+        (
+            {"shop": {"tokens": ["s3cret"]}},
+            "shop.tokens.0: should be a token's hash as `isochrone token` prints it",
+        ),
         ({"a": {"tokens": [HASH]}, "b": {"tokens": [HASH]}}, f"callers: a and b have the same token, {HASH}"),
         ({"a": {"certificates": ["x"]}, "b": {"certificates": ["x"]}}, "a and b have the same certificate, x"),
         ({"anonymous": {"tokens": [HASH]}}, "it has no token or certificate"),
@@ -289,6 +292,20 @@ def test_callers_that_make_no_sense(mesh: Path, callers: dict[str, Any], said: s
     with pytest.raises(ConfigError) as caught:
         load_callers(mesh)
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize("tokens", ["iso_s3cret", ["iso_s3cret"], {"one": "iso_s3cret"}, [["iso_s3cret"]]])
+def test_a_token_where_its_hash_should_be_is_not_repeated(mesh: Path, tokens: Any) -> None:
+    """Whoever reads the log would have it."""
+    told = refusal(mesh, MESH + yaml.safe_dump({"callers": {"shop": {"tokens": tokens}}}))
+    assert "callers.shop.tokens" in told
+    assert "s3cret" not in told
+
+
+def test_nor_is_a_password(mesh: Path) -> None:
+    """In a URL of the wrong kind."""
+    told = refusal(mesh, MESH.replace("embedded", "http://mesh:s3cret@redis/0"))
+    assert told.endswith("(it is 'http://mesh:…@redis/0')")
 
 
 def test_callers_have_defaults_that_keep_gold_for_those_who_are_given_it(mesh: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,13 +38,14 @@ class Finding:
         return f"{config}:{line_of(config, self.key)}: {'.'.join(self.key)}: {self.words}"
 
 
-def check_own(config: MeshConfig, path: Path, key: Key, server: ServerTls | None) -> None:
-    """What a process looks at before it starts: the certificate of its server, which has that key, and the mesh's.
+def check_own(config: MeshConfig, path: Path, servers: Mapping[Key, ServerTls | None]) -> None:
+    """What a process looks at before it starts: the certificates of its servers, by their keys, and the mesh's.
     Raises ConfigError for what can't be used, and warns of what soon can't."""
-    if server is None and config.mesh_tls is None:
+    if config.mesh_tls is None and not any(servers.values()):
         return
     look = _Look(today())
-    look.at_server(key, server)
+    for key, server in servers.items():
+        look.at_server(key, server)
     look.at_mesh(config)
     for finding in look.found:
         if not finding.fatal:
@@ -57,6 +59,7 @@ def findings(config: MeshConfig, *, now: datetime) -> list[Finding]:
     look = _Look(now)
     look.at_mesh(config)
     look.at_server(("router", "tls"), config.router.tls)
+    look.at_server(("router", "admin_tls"), config.router.admin_tls)
     for group, node in config.nodes.items():
         look.at_server(("nodes", group, "tls"), node.tls)
     return look.found
@@ -207,4 +210,4 @@ def _days(span: timedelta) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["nothing that can be read"])[0]
+    return (str(error).splitlines() or ["nothing that can be read"])[0].partition(". See ")[0]

@@ -57,6 +57,21 @@ def could_be_token(text: str) -> bool:
     return len(text) <= LONGEST_TOKEN and _TOKEN.fullmatch(text) is not None
 
 
+def why_no_token(text: str) -> str:
+    """What is wrong with what can't be sent as one, without any of it: it may be a token all the same."""
+    if not text:
+        return "it is empty"
+    if text != text.strip():
+        return "there is white space before or after it"
+    if text.startswith("sha256:"):
+        return "that is a token's hash, which is for the configuration; callers show the token itself"
+    if text.lower().startswith("bearer "):
+        return "the token alone is wanted; Bearer is put before it"
+    if len(text) > LONGEST_TOKEN:
+        return f"it has {len(text)} characters, over {LONGEST_TOKEN}"
+    return "a token, as `isochrone token` makes them, has letters, digits and -._~+/ alone"
+
+
 def credentials_of(metadata: Iterable[tuple[str, Any]], peer: Mapping[str, Iterable[bytes]]) -> Credentials:
     """`peer` is what gRPC says of the other end (its auth context): it has names where a certificate was verified."""
     given = [value for key, value in metadata if key == AUTHORIZATION]

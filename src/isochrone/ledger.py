@@ -51,8 +51,9 @@ class Ledger:
     chunks: int = 0
     tier: str = "standard"
     trace_id: bytes = b""
-    decision: budget_pb2.Decision | None = None
-    """Where the planner sent it and why, or why not."""
+    opening: bytes = b""
+    """What its report begins with, as a serialised BudgetReport: where the planner sent it and why, or why not. It is
+    the same for all that share a plan, and parsing that again is quicker than saying it again."""
     caller: str = ""
     """By its configured name; empty where nobody here knows it, or nobody asks."""
     won: int = 0
@@ -74,23 +75,23 @@ class Ledger:
         stage_us.append(now_us - before_us)
         total_us = now_us - received_us
         objective_us = int(self.objective_s * 1e6)
-        report = _report(
-            objective_us=objective_us,
-            deadline_us=int(self.deadline_s * 1e6),
-            total_us=total_us,
-            missed=total_us > objective_us,
-            stage_us=stage_us,
-            lane=self.lane,
-            node=self.node,
-            attempts=self.attempts,
-            direct=self.direct,
-            batch=self.batch,
-            units=self.units,
-            tier=self.tier,
-            trace_id=self.trace_id,
-            decision=self.decision,
-            caller=self.caller,
-        )
+        # Field by field: a constructor with all of them takes twice as long.
+        report = budget_pb2.BudgetReport.FromString(self.opening)
+        report.objective_us = objective_us
+        report.deadline_us = int(self.deadline_s * 1e6)
+        report.total_us = total_us
+        report.missed = total_us > objective_us
+        report.stage_us.extend(stage_us)
+        report.lane = self.lane
+        report.node = self.node
+        report.attempts = self.attempts
+        report.direct = self.direct
+        if self.batch is not None:
+            report.batch.CopyFrom(self.batch)
+        report.units = self.units
+        report.tier = self.tier
+        report.trace_id = self.trace_id
+        report.caller = self.caller
         if self.attempts > 1:
             report.won = self.won
         if self.chunks:
@@ -98,6 +99,3 @@ class Ledger:
             report.first_us = max(0, int(self.first_s * 1e6) - received_us)
             report.missed = report.first_us > objective_us
         return report
-
-
-_report = budget_pb2.BudgetReport

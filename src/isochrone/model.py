@@ -83,8 +83,8 @@ class StreamModel(Servable, Protocol):
 
     def run(self, item: Any, *, name: str, deadline_s: float) -> AsyncIterator[Part]:
         """The answer, as it is made. `name` is that of no other request that runs; by the deadline, on the node's
-        clock, the answer has ended with what there is: no step begins that would take it past. Closing the iterator, or cancelling who waits for it, ends the
-        request at the next step. Raises an IsochroneError where it fails."""
+        clock, the answer has ended with what there is: no step begins that would take it past. Closing the iterator,
+        or cancelling who waits for it, ends the request at the next step. Raises an IsochroneError where it fails."""
 
 
 class EngineState(NamedTuple):

@@ -30,6 +30,12 @@ def dialable(address: str) -> str:
     return f"[::1]:{port}" if host == "[::]" else address
 
 
+def is_near(address: str) -> bool:
+    """Whether only this machine can dial it."""
+    host = address.rpartition(":")[0].strip("[]")
+    return address.startswith(("unix:", "127.")) or host in ("localhost", "::1")
+
+
 def is_taken(address: str) -> bool:
     """Whether another process listens there. Routers share a port among themselves and would not notice."""
     host, _, port = address.rpartition(":")

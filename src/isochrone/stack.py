@@ -114,7 +114,7 @@ class Stack:
     @property
     def admin_url(self) -> str:
         """The router's admin HTTP, "http://127.0.0.1:8080"."""
-        return f"http://{ports.dialable(self.router.admin)}"
+        return f"{self.config.router.admin_scheme}://{ports.dialable(self.router.admin)}"
 
     def child(self, name: str) -> Child:
         """The child of that name. Raises StackError naming those there are."""
@@ -201,7 +201,7 @@ class Stack:
             _forget_socket(address)  # of a life that was killed
         await child.start(timeout_s=self._ready_s)
         self._watchers[child.name] = asyncio.create_task(self._watch(child), name=f"watch {child.name}")
-        admin = f", admin on http://{child.admin}" if child.admin else ""
+        admin = f", admin on {self.config.router.admin_scheme}://{child.admin}" if child.admin else ""
         api = f", its own API on {child.api}" if child.api else ""
         self._say(f"{child.name} is ready on {child.address}{admin}{api} (pid {child.pid})")
 

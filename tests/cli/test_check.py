@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.certificates import certificates
 from isochrone.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +97,61 @@ def test_what_is_wrong_is_said_and_the_exit_code_is_2(
     assert printed.err.startswith(f"config error: {path}:")
     assert said in printed.err
     assert "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("admin", "warned"),
+    [
+        *(("127.0.0.1:8080", False), ("localhost:8080", False), ("[::1]:8080", False), ("unix:/run/admin", False)),
+        *(("0.0.0.0:8080", True), ("[::]:8080", True), ("10.0.0.7:8080", True), ("router.shop:8080", True)),
+    ],
+)
+def test_an_admin_port_that_others_reach_is_warned_of(
+    admin: str, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knows no callers. It can be used so all the same: some networks have nobody else in them."""
+    path = tmp_path / "mesh.yaml"
+    path.write_text(f'{MESH}router:\n  admin: "{admin}"\n')
+    assert check(str(path)) == 0
+    told = capsys.readouterr().err
+    place = f"warning: {path}:10: router.admin: {admin}: whoever reaches it reads routes, nodes, callers and misses"
+    assert told.startswith(f"{place}, in plain text: keep it inside") if warned else told == ""
+
+
+def test_certificates_of_the_admin_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Are looked at like the others; without clients' certificates, whoever reaches it reads it still."""
+    path, made = tmp_path / "mesh.yaml", certificates(tmp_path / "tls")
+
+    def said(**tls: str) -> tuple[int, str, str]:
+        path.write_text(MESH + yaml.safe_dump({"router": {"admin": "0.0.0.0:8080", "admin_tls": tls}}))
+        code = check(str(path))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    code, out, err = said(**made.server_tls(clients="required"))
+    assert (code, err) == (0, "")
+    assert "  router   127.0.0.1:50051, admin https://0.0.0.0:8080\n" in out
+    assert "  tls      callers: without; links: without; admin: mutual\n" in out
+    code, out, err = said(**made.server_tls())
+    assert (code, "admin: of the router alone" in out, "plain text" in err) == (0, True, False)
+    assert "whoever reaches it reads" in err
+    made.expired("router")
+    code, _, err = said(**made.server_tls())
+    assert (code, "router.admin_tls.certificate: " in err, "expired on" in err) == (2, True, True)
+
+
+def test_a_file_of_callers_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said with the line of the mesh's file that names it, and its own."""
+    callers, path = tmp_path / "callers.yaml", tmp_path / "mesh.yaml"
+    path.write_text(f"{MESH}router:\n  callers_file: {callers}\n")
+    place = f"config error: {path}:10: router.callers_file: {callers}"
+    assert check(str(path)) == 2
+    assert capsys.readouterr().err.startswith(f"{place}: can't be read")
+    callers.write_text("callers:\n  shop: {tokens: [iso_s3cret]}\n")
+    assert check(str(path)) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{place}:2: callers.shop.tokens.0: should be a token's hash")
+    assert "s3cret" not in told
 
 
 def test_the_file_we_ship_passes(capsys: pytest.CaptureFixture[str]) -> None:

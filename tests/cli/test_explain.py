@@ -188,6 +188,8 @@ def test_misses_are_listed_and_summed_up() -> None:
     assert len([row for row in rows if row.endswith(TRACE)]) == 2
     assert any(f"Recsys/Rank shelf 21.3 ms 15 ms queue ranker.fp32@cpu recsys-0 {TRACE}" in row for row in rows)
     assert rows[-1] == "and 1 more: --limit"
+    none = drawn(view([], limit=2, seen=0, turned_away=1234, since="10m", route=""))
+    assert none.split("\n")[:2] == ["no misses in the last 10m", "and 1,234 turned away: nobody known, or past a quota"]
     late = record(decision={"why": "late"})
     assert "queue (planned late)" in drawn(view([late], limit=2, seen=1, since="10m", route=""))
     narrow = drawn(view(misses, limit=2, seen=3, since="10m", route=""), width=80)
@@ -220,6 +222,10 @@ def test_where_the_routers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         else:
             with pytest.raises(ConfigError, match=r"router\.admin: .* say where with --admin"):
                 admin_urls(None, ())
+    tls = {"certificate": "a.crt", "key": "a.key"}
+    for admin, urls in (("0.0.0.0:90", ["https://127.0.0.1:90"]), ("[::]:90", ["https://[::1]:90"])):
+        (tmp_path / "mesh.yaml").write_text(yaml.safe_dump(settings | {"router": {"admin": admin, "admin_tls": tls}}))
+        assert admin_urls(None, ()) == urls
     with pytest.raises(ConfigError, match="--config and --admin"):
         admin_urls(tmp_path / "mesh.yaml", ["a:1"])
 
@@ -275,11 +281,11 @@ def test_several_routers_are_one(admins: Any, capsys: pytest.CaptureFixture[str]
     """The newest of all first, counts added up; one that is away is named, and the others are told of."""
     later = MISS | {"at": "2026-11-23T02:00:01.000Z", "router": "router-1"}
     one = admins({"misses": [MISS], "seen": 1, "kept": 1})
-    other = admins({"misses": [later], "seen": 41, "kept": 1})
+    other = admins({"misses": [later], "seen": 41, "kept": 1, "turned_away": 7})
     asked = ("--admin", one.address, "--admin", other.address, "--admin", "127.0.0.1:1")
     assert run("misses", *asked, "--since", "90s", "--route", "Rank", "--json", "--limit", "7") == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out) == {"misses": [later, MISS], "seen": 42, "kept": 2}
+    assert json.loads(printed.out) == {"misses": [later, MISS], "seen": 42, "kept": 2, "turned_away": 7}
     assert "nothing answers at http://127.0.0.1:1/misses" in printed.err
     query = parse_qs(urlsplit(one.asked[0]).query)
     assert query == {"since_s": ["90.0"], "limit": ["7"], "route": ["Rank"]}

@@ -48,6 +48,19 @@ def test_a_mistyped_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]
     assert "Did you mean 'status'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("call", "Toy/Echo", "--timeout-ms"), ("page", "--timeout-ms"), ("status", "--interval"), ("demo", "--seconds")],
+)
+@pytest.mark.parametrize("number", ["inf", "nan", "-1", "0", "1e999", "soon"])
+def test_times_that_nobody_can_wait_for(
+    command: tuple[str, ...], number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line that names the option, and nothing is begun."""
+    assert run(*command, number) == 2
+    assert f"Invalid value for '{command[-1]}'" in capsys.readouterr().err
+
+
 def test_help_imports_nothing_heavy() -> None:
     """It answers before a person notices: no gRPC, pydantic, redis, aiohttp, torch."""
     code = (

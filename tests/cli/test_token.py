@@ -45,6 +45,24 @@ def test_commands_take_it_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert token_of_environment() is None
     monkeypatch.setenv("ISOCHRONE_TOKEN", "iso_abc")
     assert token_of_environment() == "iso_abc"
-    monkeypatch.setenv("ISOCHRONE_TOKEN", "not a token")
-    with pytest.raises(InvalidRequest, match="ISOCHRONE_TOKEN"):
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("two words", "has letters, digits and -._~+/ alone"),
+        ("ümlaut", "has letters, digits and -._~+/ alone"),
+        (" iso_abc", "there is white space before or after it"),
+        ("iso_abc\n", "there is white space before or after it"),
+        ("Bearer iso_abc", "Bearer is put before it"),
+        (hash_of("iso_abc"), "that is a token's hash, which is for the configuration"),
+        ("x" * 600, "it has 600 characters, over 512"),
+    ],
+)
+def test_what_is_no_token_is_told_why(given: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mistakes that are easily made; without the token, which may be one all the same."""
+    monkeypatch.setenv("ISOCHRONE_TOKEN", given)
+    with pytest.raises(InvalidRequest, match="ISOCHRONE_TOKEN can't be shown as a token: ") as caught:
         token_of_environment()
+    assert said in caught.value.message
+    assert given not in caught.value.message

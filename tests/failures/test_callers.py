@@ -4,59 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import grpc
 import pytest
-import yaml
 
 from conftest import StartMesh
 from harness import Mesh, RedisServer, Status, until
+from harness.callers import BODY, CALLERS, TOKENS, client_of, in_use, outcome, shares, write_callers
 from harness.certificates import certificates
 from isochrone.child import Child
 from isochrone.client import Client, Leg, SyncClient
 from isochrone.client.metadata import refusal
 from isochrone.client.transport import Reply
 from isochrone.credentials import hash_of, new_token
-from isochrone.errors import InvalidRequest, IsochroneError, Overloaded, PermissionDenied, Unauthenticated
+from isochrone.errors import InvalidRequest, Overloaded, PermissionDenied, Unauthenticated
 from isochrone.stack import StackError
 from isochrone.testing.models import ECHO, SLEEP
-from isochrone.testing.v1 import toy_pb2
 from isochrone.v1 import router_pb2
 
 pytestmark = pytest.mark.processes
 
-TOKENS = {name: new_token() for name in ("shop", "batch", "none", "few", "slow", "ample")}
-CALLERS: dict[str, Any] = {
-    "shop": {"tokens": [hash_of(TOKENS["shop"])], "tiers": ["gold", "standard"]},
-    "batch": {"tokens": [hash_of(TOKENS["batch"])], "tiers": ["batch"]},
-    "none": {"tokens": [hash_of(TOKENS["none"])], "rate_per_s": 0},
-    "few": {"tokens": [hash_of(TOKENS["few"])], "concurrency": 2},
-    "slow": {"tokens": [hash_of(TOKENS["slow"])], "rate_per_s": 0.01, "burst": 20},
-    "ample": {"tokens": [hash_of(TOKENS["ample"])], "rate_per_s": 100_000, "concurrency": 1000},
-}
 HELLO = router_pb2.ClientFrames(hello=router_pb2.SessionHello(version_min=1, version_max=1))
-BODY = toy_pb2.ToyMessage(units=1, body=b"body").SerializeToString()
-
-
-@asynccontextmanager
-async def client_of(router: Child, caller: str | None, **more: Any) -> AsyncIterator[Client]:
-    token = None if caller is None else TOKENS[caller]
-    async with Client(router.address, token=token, **more) as client:
-        yield client
-
-
-async def outcome(client: Client, route: str = ECHO, **options: Any) -> str:
-    """ "OK", or the reason of the refusal."""
-    try:
-        await client.call(route, BODY, **options)
-    except IsochroneError as error:
-        return error.reason if error.budget is not None else f"{error.reason}, without a budget"
-    return "OK"
 
 
 async def counted(router: Child, metric: str) -> dict[str, float]:
@@ -112,6 +83,10 @@ async def test_credentials_that_are_none(guarded: Mesh) -> None:
                 await opened.write(HELLO.SerializeToString())
                 assert await opened.read() is not grpc.aio.EOF  # type: ignore[attr-defined]
                 opened.cancel()
+    async with aiohttp.ClientSession() as http, http.get(f"http://{guarded.router.admin}/misses") as got:
+        told = await got.json()
+    assert (told["misses"], told["seen"]) == ([], 0), "whoever is turned away leaves no trace among the misses"
+    assert told["turned_away"] == 2 * sum(bool(reason) for _, reason in SHOWN)
 
 
 async def _reply(call: Any) -> Reply:
@@ -188,18 +163,13 @@ async def test_requests_under_way_of_a_caller(guarded: Mesh) -> None:
     async with client_of(guarded.router, "few") as few, client_of(guarded.router, "ample") as ample:
         for _ in range(3):
             calls = [asyncio.create_task(few.call(SLEEP, BODY)) for _ in range(2)]
-            await guarded.until(lambda status: _in_use(status, "few") == 2)
+            await guarded.until(lambda status: in_use(status, "few") == 2)
             assert await outcome(few) == "QUOTA"
             assert await outcome(ample) == "OK"
             calls[0].cancel()
             await asyncio.gather(*calls, return_exceptions=True)
-            await guarded.until(lambda status: _in_use(status, "few") == 0)
+            await guarded.until(lambda status: in_use(status, "few") == 0)
             assert await outcome(few) == "OK"
-
-
-def _in_use(status: Status, caller: str) -> float:
-    [one] = [one for one in status["callers"] if one["caller"] == caller]
-    return float(one["quotas"]["concurrency"]["used"])
 
 
 async def test_two_routers_share_a_quota(mesh: StartMesh, redis: RedisServer) -> None:
@@ -208,7 +178,7 @@ async def test_two_routers_share_a_quota(mesh: StartMesh, redis: RedisServer) ->
     running = await mesh(redis=redis, nodes=1, instead={"callers": CALLERS})
     other = await running.add_router("router-b")
     for router in (running.router, other):
-        await running.until(lambda status: all(one["shared"] for one in status["callers"]), router=router)
+        await running.until(shares, router=router)
     async with client_of(running.router, "slow") as one, client_of(other, "slow") as two:
         outcomes = [await outcome(client) for _ in range(30) for client in (one, two)]
     assert set(outcomes) == {"OK", "QUOTA"}
@@ -276,15 +246,11 @@ async def test_a_caller_is_known_by_its_certificate(mesh: StartMesh, tmp_path: P
 # The file that is read again.
 
 
-def _write(path: Path, callers: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump({"callers": callers}))
-
-
 async def test_a_token_is_taken_back_while_its_client_is_connected(mesh: StartMesh, tmp_path: Path) -> None:
     """Its next request is refused, on the same session too; other callers and a new token aren't touched. A broken
     file, or none, changes nothing."""
     path = tmp_path / "callers.yaml"
-    _write(path, CALLERS)
+    write_callers(path, CALLERS)
     running = await mesh(nodes=1, router={"callers_file": str(path)})
     async with client_of(running.router, "shop") as shop, client_of(running.router, "batch") as batch:
         assert [await outcome(shop), await outcome(batch)] == ["OK", "OK"]
@@ -295,7 +261,7 @@ async def test_a_token_is_taken_back_while_its_client_is_connected(mesh: StartMe
         assert await outcome(shop) == "OK"
         renewed = CALLERS | {"shop": CALLERS["shop"] | {"tokens": [hash_of(TOKENS["none"])]}}
         del renewed["none"]
-        _write(path, renewed)
+        write_callers(path, renewed)
         running.router.send(signal.SIGHUP)
         await _logged(running, "callers are now ample, batch, few, shop, slow")
         assert await outcome(shop) == "REVOKED"
@@ -308,7 +274,7 @@ async def test_a_token_is_taken_back_while_its_client_is_connected(mesh: StartMe
         path.unlink()
         await _logged(running, "can't be read")
         assert await outcome(batch) == "OK"
-        _write(path, {})
+        write_callers(path, {})
         await _logged(running, "callers are now none")
         assert await outcome(batch) == "REVOKED"
 

@@ -139,6 +139,31 @@ async def test_links_are_mutual(mesh: StartMesh, ours: Certificates, theirs: Cer
     assert "does it want a certificate?" in await ask(running, ours.caller(server=MESH), at=api)
 
 
+async def test_a_node_takes_its_new_certificate_up_without_a_restart(
+    mesh: StartMesh, tmp_path: Path, ours: Certificates, theirs: Certificates
+) -> None:
+    """For routers that link it from then on, and for its own API; the link that there was lives on with the old one."""
+    running = await mesh(nodes=1, node=TCP, instead={"mesh_tls": ours.mesh_tls()})
+    api = running.nodes[0].api
+    assert await ask(running, ours.caller("shop", server=MESH), at=api) == "answered"
+    pid, boot = running.nodes[0].pid, a_node(await running.status())["boot"]
+    path = tmp_path / "mesh.yaml"
+    path.write_text(path.read_text().replace(str(ours.folder), str(theirs.folder)))
+    for name in ("mesh.crt", "mesh.key"):
+        (ours.folder / f"{name}.new").write_bytes(theirs[name].read_bytes())
+        (ours.folder / f"{name}.new").replace(ours[name])
+    theirs.give_ca(ours)
+    other = await running.add_router("router-b")
+    status = await running.until(lambda status: a_node(status)["state"] == "linked", router=other)
+    assert a_node(status)["boot"] == boot
+    assert await ask(running, False, at=other.address) == "answered"
+    assert await ask(running, theirs.caller("shop", server=MESH), at=api) == "answered"
+    assert a_node(await running.status())["state"] == "linked"
+    assert await ask(running, False) == "answered"
+    assert running.nodes[0].pid == pid
+    assert "anew" in running.log("toy-0")
+
+
 async def test_a_router_of_another_ca_is_refused_until_its_certificate_is_replaced(
     mesh: StartMesh, tmp_path: Path, ours: Certificates, theirs: Certificates
 ) -> None:

@@ -25,6 +25,8 @@ class Mesh:
         self.bucket = Bucket(quota.burst, self.now_s)
         self.slots = Slots()
         self.under_way = [0] * routers
+        self.away = False
+        """Whether the quotas can't be asked."""
 
     def take(self, router: int) -> bool:
         refusal = self.routers[router].take(self.now_s, len(self.routers))
@@ -42,7 +44,11 @@ class Mesh:
     def settle(self, router: int, *, lost: bool = False) -> None:
         """As the lessor does where something is due; `lost`: the answer doesn't come."""
         allowance = self.routers[router]
+        if self.away:
+            allowance.lose(self.now_s, len(self.routers))
+            return
         if not allowance.is_due(self.now_s):
+            allowance.find(self.now_s, len(self.routers))
             return
         ask = allowance.ask(self.now_s)
         granted = self.bucket.settle(ask, self.now_s) if ask.rate_per_s is not None else 0
@@ -52,7 +58,7 @@ class Mesh:
         if lost:
             allowance.lose(self.now_s, len(self.routers))
         else:
-            allowance.find()
+            allowance.find(self.now_s, len(self.routers))
             allowance.told(Told(granted, self.bucket.level, held, free), self.now_s)
 
     @property
@@ -159,6 +165,8 @@ def test_a_quota_of_zero_admits_nothing(quota: Quota) -> None:
         refusal = allowance.take(100.0, 2)
         assert refusal is not None
         assert (refusal.reason, refusal.retry_after_s) == ("QUOTA", NEVER_S)
+        assert "shop may" in refusal.message
+        assert "no requests" in refusal.message
     assert not allowance.is_due(200.0)
 
 
@@ -223,6 +231,46 @@ def test_a_router_alone_keeps_to_its_share(routers: int, rate: float, more: int)
         mesh.now_s += 0.02
     share = rate * 10 / routers
     assert all(0.8 * share - 1 <= one <= share + max(1, burst / routers) + 1 for one in admitted)
+
+
+@given(st.integers(1, 4), st.floats(0.5, 100), st.integers(2, 40))
+@settings(max_examples=10)
+def test_quotas_that_come_and_go_give_nothing_away(routers: int, rate: float, more: int) -> None:
+    """What a flood had while they could not be asked is owed when they can be, and not to be had once more: after many
+    times it is the rate all the same, and no less."""
+    burst = more + math.ceil(rate / 10)
+    mesh = Mesh(routers, Quota(rate, burst))
+    admitted = 0
+    for _ in range(20):
+        for mesh.away in (True, False):
+            for turn in range(40):
+                for router in range(routers):
+                    admitted += sum(mesh.take(router) for _ in range(2 + math.ceil(rate / 20)))
+                mesh.settle(turn % routers)
+                mesh.now_s += burst / rate / 40
+    due = rate * (mesh.now_s - 100.0)
+    assert admitted <= burst + due + mesh.most_ahead + 1e-6
+    assert admitted >= 0.8 * due - 1
+
+
+def test_long_without_quotas_a_caller_owes_no_more_than_its_share() -> None:
+    """What the time gave it has spent rightly: it goes on at its rate, and doesn't wait for hours' worth of debt."""
+    mesh = Mesh(2, Quota(10.0, 20))
+    mesh.away = True
+    for router in range(2):
+        mesh.settle(router)
+    for _ in range(3600):
+        mesh.take(0)
+        mesh.now_s += 0.25
+    mesh.away = False
+    assert mesh.take(0)
+    mesh.settle(0)
+    mesh.settle(0)
+    tokens = mesh.routers[0].tokens
+    assert tokens is not None
+    assert tokens.debt <= 10
+    assert mesh.bucket.level >= 0
+    assert mesh.take(0)
 
 
 def test_other_quotas_hold_at_once() -> None:

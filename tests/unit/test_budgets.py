@@ -148,6 +148,18 @@ async def test_a_smaller_variant_before_a_refusal() -> None:
         assert crowd.outcomes["in time"] > 0.95 * sum(crowd.outcomes.values())
 
 
+@pytest.mark.parametrize("per_s", [900, 1600, 3000])
+@virtual_time
+async def test_variants_of_one_node_share_its_time(per_s: float) -> None:
+    """What waits for the one keeps the device from the other: so many go to the smaller one that all can be answered in
+    time, and next to none waits in vain."""
+    routes = route(deadline_ms=60, lanes=["sleep@cpu"], smaller=["sleep.small@cpu"])
+    async with LocalMesh([sleeper(), sleeper(2, variant="sleep.small")], routes=routes) as mesh:
+        crowd = await send(mesh, per_s=per_s, seconds=1.0)
+    assert crowd.outcomes["in time"] > 0.93 * per_s
+    assert crowd.outcomes["DEADLINE_EXCEEDED"] < 0.02 * per_s
+
+
 @pytest.mark.parametrize("deadline_ms", [50, 200])
 @virtual_time
 async def test_goodput_holds_at_two_and_three_times_what_there_is_room_for(deadline_ms: float) -> None:

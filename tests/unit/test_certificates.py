@@ -104,12 +104,12 @@ def test_a_process_refuses_or_warns(path: Path, ours: Certificates, caplog: pyte
     """It looks at its own: a router's certificate is none of a node's business."""
     ours.expired("router", *LOCAL)
     config = load_config(path)
-    check_own(config, path, ("nodes", "toys", "tls"), None)
+    check_own(config, path, {("nodes", "toys", "tls"): None})
     assert caplog.messages == []
     with pytest.raises(ConfigError, match=r"mesh\.yaml:7: router\.tls\.certificate: .* expired on .* 10 days ago"):
-        check_own(config, path, ("router", "tls"), config.router.tls)
+        check_own(config, path, {("router", "tls"): config.router.tls})
     ours.make("mesh", NAME, days=3)
-    check_own(config, path, ("nodes", "toys", "tls"), None)
+    check_own(config, path, {("nodes", "toys", "tls"): None})
     assert "mesh.crt: expires on" in caplog.text
 
 

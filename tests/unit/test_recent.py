@@ -137,7 +137,56 @@ async def test_floods_of_one_kind_leave_the_other_alone() -> None:
     assert recent.of_trace(97) == [moved(met, 0, trace_id=97), moved(missed, 0, trace_id=97)]
     found = recent.misses(60, limit=100)
     assert (len(found.newest), found.kept, found.seen) == (4, 4, 101)
-    assert repr(recent) == "<Recent 8 in order, 4 not>"
+    assert repr(recent) == "<Recent 8 in order, 4 not, 0 turned away>"
+
+
+TURNED_AWAY = [
+    *(("UNAUTHENTICATED", reason) for reason in ("NO_CREDENTIALS", "MALFORMED_TOKEN", "UNKNOWN_CALLER", "REVOKED")),
+    ("PERMISSION_DENIED", "TIER_DENIED"),
+    ("RESOURCE_EXHAUSTED", "QUOTA"),
+]
+
+
+@pytest.mark.parametrize(("code", "reason"), TURNED_AWAY)
+@virtual_time
+async def test_whoever_is_turned_away_pushes_nothing_out(code: str, reason: str) -> None:
+    """However many come, alone or in pages; they are counted by themselves, and the last of them found by their
+    traces."""
+    async with sleeps() as mesh:
+        met, missed = await pasts(mesh, 5, 30)
+        await mesh.call(FAN_OUT, page(a=1, b=1), timeout_s=0.09)
+        await asyncio.sleep(0)
+        whole = of(mesh.router.recent)[-1]
+    now_s = missed.received_s + 1
+    recent = Recent(clock=lambda: now_s, in_order=4, wrong=4, turned_away=4)
+    recent(met)
+    recent(missed)
+    legs = tuple(leg._replace(code=code, reason=reason) for leg in whole.legs)
+    for number in range(1, 101):
+        recent(moved(missed, 0, trace_id=number)._replace(code=code, reason=reason))
+        recent(moved(whole, 0, trace_id=1000 + number)._replace(code="OK", reason="", legs=legs))
+    assert [len(recent.of_trace(past.place.span.trace_id)) for past in (met, missed)] == [1, 1]
+    assert recent.of_trace(1100) != []
+    assert recent.of_trace(1) == []
+    found = recent.misses(60, limit=100)
+    assert ([miss.past for miss in found.newest], found.kept, found.seen) == ([missed], 1, 1)
+    assert found.turned_away == 300
+    assert repr(recent) == "<Recent 1 in order, 1 not, 4 turned away>"
+
+
+@virtual_time
+async def test_a_page_of_which_something_was_let_in_is_a_miss() -> None:
+    """One leg past its caller's quota doesn't hide what became of the others; nor does a refusal for want of room."""
+    async with sleeps() as mesh:
+        await mesh.call(FAN_OUT, page(a=1, b=1), timeout_s=0.09)
+        await asyncio.sleep(0)
+        (whole,) = of(mesh.router.recent)
+    first, second = whole.legs
+    refused = first._replace(code="RESOURCE_EXHAUSTED", reason="QUOTA")
+    assert not whole._replace(legs=(refused, second)).is_turned_away
+    assert whole._replace(legs=(refused, refused)).is_turned_away
+    assert not first._replace(code="RESOURCE_EXHAUSTED", reason="OVERLOAD").is_turned_away
+    assert not first._replace(code="OK", reason="QUOTA").is_turned_away
 
 
 @virtual_time
@@ -165,10 +214,10 @@ async def test_what_is_old_is_forgotten() -> None:
     of_met, of_missed = met.place.span.trace_id, missed.place.span.trace_id
     now_s += IN_ORDER_S
     assert (len(recent.of_trace(of_met)), len(recent.of_trace(of_missed))) == (0, 1)
-    assert recent.misses(60, limit=9) == ([], 0, 0)
+    assert recent.misses(60, limit=9) == ([], 0, 0, 0)
     now_s = missed.received_s + WRONG_S + 1
     assert recent.of_trace(of_missed) == of(recent) == []
-    assert recent.misses(COUNTED_S, limit=9) == ([], 0, 1)
+    assert recent.misses(COUNTED_S, limit=9) == ([], 0, 1, 0)
     for hour in range(1, 6):
         recent(moved(missed, hour * 3600))
     assert len(recent._seconds) == 3
@@ -286,7 +335,7 @@ async def test_a_page_is_told_with_its_legs() -> None:
         _, traced = await http.get(f"/traces/{found['misses'][0]['trace_id']}")
         (whole,) = traced["requests"]
         _, of_route = await http.get("/misses?route=Router/FanOut")
-        assert of_route == {"misses": [whole], "seen": 1, "kept": 1}
+        assert of_route == {"misses": [whole], "seen": 1, "kept": 1, "turned_away": 0}
     assert (whole["route"], whole["stages"], whole["batch"], whole["jaeger"]) == (FAN_OUT, [], None, None)
     assert [leg["leg"] for leg in whole["legs"]] == ["first", "second"]
     assert 0 <= whole["legs"][0]["starts_ms"] <= whole["legs"][1]["starts_ms"] <= whole["total_ms"]
@@ -303,7 +352,7 @@ async def test_what_nobody_traced_has_no_link_to_a_trace() -> None:
         (past,) = await echoed(mesh, sampled=True)
         _, found = await http.get(f"/traces/{past.place.span.trace_id:032x}")
         assert found["requests"][0]["jaeger"] is not None
-        assert (await http.get("/misses"))[1] == {"misses": [], "seen": 0, "kept": 0}
+        assert (await http.get("/misses"))[1] == {"misses": [], "seen": 0, "kept": 0, "turned_away": 0}
 
 
 async def echoed(mesh: LocalMesh, *, sampled: bool) -> list[Past]:
@@ -331,7 +380,7 @@ async def test_many_are_told_in_pieces() -> None:
         _, found = await http.get("/misses?limit=64")
         assert (len(found["misses"]), found["seen"], found["kept"]) == (64, 100, 100)
         assert json.dumps(found["misses"])
-        assert (await http.get("/misses?limit=0"))[1] == {"misses": [], "seen": 100, "kept": 100}
+        assert (await http.get("/misses?limit=0"))[1] == {"misses": [], "seen": 100, "kept": 100, "turned_away": 0}
 
 
 @pytest.mark.parametrize(
@@ -371,4 +420,4 @@ async def test_what_is_not_kept_is_not_there() -> None:
 async def test_a_route_is_known_by_its_end(given: str, routes: Sequence[str]) -> None:
     """As commands take it."""
     async with Http(Recent(clock=asyncio.get_running_loop().time)) as http:
-        assert await http.get(f"/misses?route={given}") == (200, {"misses": [], "seen": 0, "kept": 0})
+        assert await http.get(f"/misses?route={given}") == (200, {"misses": [], "seen": 0, "kept": 0, "turned_away": 0})

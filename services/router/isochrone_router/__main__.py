@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from isochrone.certificates import check_own
-from isochrone.config import MeshConfig, load_config
+from isochrone.certificates import Key, check_own
+from isochrone.config import MeshConfig, ServerTls, load_config
 from isochrone.link.stream import dial
 from isochrone.link.tls import LinkTls
 from isochrone.process import Ready, run_process, run_until_signalled
@@ -25,12 +25,17 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the mesh's YAML file")
     parser.add_argument("--node-address", action="append", default=[], help="a node to link, besides the file's")
     parser.add_argument("--process", type=int, help="which of several processes this is; made by the first")
+    parser.add_argument("--siblings", type=Path, help="a folder of sockets to reach the others; made by the first")
     parser.add_argument("--ready-fd", type=int, help="file descriptor that gets a line of JSON once it serves")
     arguments = parser.parse_args()
 
     async def serve(ready: Ready) -> None:
         config = load_config(arguments.config)
-        check_own(config, arguments.config, ("router", "tls"), config.router.tls)
+        servers: dict[Key, ServerTls | None] = {
+            ("router", "tls"): config.router.tls,
+            ("router", "admin_tls"): config.router.admin_tls,
+        }
+        check_own(config, arguments.config, servers)
         if config.router.processes > 1 and arguments.process is None:
             crew = Crew(config, arguments.config, nodes=arguments.node_address)
             _on_hangup(config, crew.read_callers_again)
@@ -49,6 +54,7 @@ def main() -> None:
             dial=functools.partial(dial, tls=LinkTls.of(config)),
             export=export_of(config, service="isochrone-router", name=name),
             answers=answers_of(config),
+            siblings=arguments.siblings,
         )
         _on_hangup(config, router.read_callers_again)
         await router.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -23,8 +24,9 @@ class Admin:
         self._more = more
         self._runner: web.AppRunner | None = None
 
-    async def start(self, listen: str) -> str:
-        """Serves; gives the address with the port that was really taken. Raises OSError where it is in use."""
+    async def start(self, listen: str, *, tls: ssl.SSLContext | None = None, beside: str | None = None) -> str:
+        """Serves, with TLS unless on a Unix socket, and without it at the socket `beside`. Gives the address with the
+        port that was really taken. Raises OSError where one is in use."""
         app = web.Application()
         app.add_routes(
             [
@@ -37,12 +39,16 @@ class Admin:
         )
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
+        address = listen
         if listen.startswith("unix:"):
             await web.UnixSite(self._runner, listen.removeprefix("unix:")).start()
-            return listen
-        host, _, port = listen.rpartition(":")
-        await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
-        return f"{host}:{self._runner.addresses[0][1]}"
+        else:
+            host, _, port = listen.rpartition(":")
+            await web.TCPSite(self._runner, host.strip("[]"), int(port), ssl_context=tls).start()
+            address = f"{host}:{self._runner.addresses[0][1]}"
+        if beside is not None:
+            await web.UnixSite(self._runner, beside.removeprefix("unix:")).start()
+        return address
 
     async def close(self) -> None:
         if self._runner is not None:

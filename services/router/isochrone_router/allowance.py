@@ -64,12 +64,13 @@ class Allowance:
         """Takes a token and a slot, which whoever took it puts back; or says why not, and takes neither."""
         tokens, slots = self.tokens, self.slots
         if slots is not None and not slots.take(now_s, routers):
-            told = f"{self.caller} may have {slots.limit} requests under way, in all routers together"
+            told = f"{self.caller} may have {slots.limit or 'no'} requests under way, in all routers together"
             return Overloaded(told, retry_after_s=SOON_S if slots.limit else NEVER_S, reason="QUOTA")
         if tokens is not None and not (tokens.rate_per_s and tokens.take(now_s, routers)):
             if slots is not None:
                 slots.put_back()
-            told = f"{self.caller} may send {tokens.rate_per_s:g} requests a second, to all routers together"
+            rate = f"{tokens.rate_per_s:g} requests a second, to all routers together"
+            told = f"{self.caller} may send {rate if tokens.rate_per_s else 'no requests: its rate is 0'}"
             retry_after_s = tokens.retry_after_s(now_s, routers) if tokens.rate_per_s else NEVER_S
             return Overloaded(told, retry_after_s=retry_after_s, reason="QUOTA")
         self.used.add(now_s)
@@ -117,9 +118,9 @@ class Allowance:
         if self.slots is not None:
             self.slots.lose()
 
-    def find(self) -> None:
+    def find(self, now_s: float, routers: int) -> None:
         """They can be asked again."""
         if self.tokens is not None:
-            self.tokens.find()
+            self.tokens.find(now_s, routers)
         if self.slots is not None:
             self.slots.find()

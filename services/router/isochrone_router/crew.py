@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from isochrone.child import Child, StackError, in_words
 from isochrone.config import MeshConfig
+from isochrone.embedded import private_folder
 from isochrone.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -26,13 +28,15 @@ class Crew:
         if config.router.listen.endswith(":0") or config.router.admin.endswith(":0"):
             raise ConfigError("router.listen and router.admin: several processes need a port each can name, not 0")
         more = [part for address in nodes for part in ("--node-address", address)]
+        self._folder = private_folder() if config.router.admin_tls is not None else None
+        more += [] if self._folder is None else ["--siblings", str(self._folder)]
         command = (sys.executable, "-m", "isochrone_router", "--config", str(config_path), *more)
         self.members = [
             Child(
                 name=f"{config.router.name}-{index}",
                 kind="router",
                 command=(*command, "--process", str(index)),
-                log=lambda name, line: print(line, file=sys.stderr, flush=True),
+                log=_named if config.log == "text" else _as_it_is,
             )
             for index in range(config.router.processes)
         ]
@@ -70,11 +74,17 @@ class Crew:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*(member.stop(grace_s) for member in self.members))
+        self._clear()
 
     async def close(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*(member.stop(0) for member in self.members), return_exceptions=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _watch(self, member: Child) -> None:
         wait_s = RESTART_FIRST_S
@@ -87,3 +97,13 @@ class Crew:
             except StackError as error:
                 log.error("%s", error)
                 wait_s = min(2 * wait_s, RESTART_MOST_S)
+
+
+def _named(name: str, line: str) -> None:
+    """Whose line it is: nothing in it says so."""
+    print(f"{name} {line}", file=sys.stderr, flush=True)
+
+
+def _as_it_is(_: str, line: str) -> None:
+    """For programs that read JSON."""
+    print(line, file=sys.stderr, flush=True)

@@ -71,7 +71,8 @@ class Directory:
             return anonymous
         if shown.names:
             return self._nobody(shown.names[0], "certificate")
-        return Unauthenticated("callers are known here by a token or a client certificate", reason="NO_CREDENTIALS")
+        told = "callers are known here by a token or a client certificate, and neither was shown"
+        return Unauthenticated(told, reason="NO_CREDENTIALS")
 
     def _nobody(self, shown: str, what: str) -> Unauthenticated:
         if shown in self._revoked:

@@ -169,7 +169,7 @@ class Dispatcher:
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
         now_s = self._clock()
-        overdue_at_s = float("inf")
+        overdue_at_s, after_s, of_lane = NEVER_S, 0.0, ""
         for job in jobs:
             flight = self._flights.get(job)
             if flight is None:
@@ -193,7 +193,10 @@ class Dispatcher:
             if flight.holders[-1] is link and flight.streams_from is None:  # of the latest copy
                 flight.claimed_at_s = now_s
                 flight.predicted_s = finish_in_s
-                flight.overdue_at_s = now_s + self._promises.overdue_after_s(flight.lane, finish_in_s, now_s=now_s)
+                if flight.lane != of_lane:
+                    of_lane = flight.lane
+                    after_s = self._promises.overdue_after_s(of_lane, finish_in_s, now_s=now_s)
+                flight.overdue_at_s = now_s + after_s
                 overdue_at_s = min(overdue_at_s, flight.overdue_at_s)
         if overdue_at_s < NEVER_S:
             self._overdue.arm(overdue_at_s)
@@ -211,6 +214,10 @@ class Dispatcher:
     def batch_done(self, link: NodeLink, done: link_pb2.BatchDone) -> None:
         now_s = self._clock()
         lane = done.lane if done.lane in self.views else ""  # one of ours: what nodes say is never a label
+        batch = done.batch if done.HasField("batch") else None
+        started_s = done.started_us / 1e6
+        computed_s = started_s + done.compute_us / 1e6
+        told_s = -1.0
         for reply in done.replies:
             flight = self._flights.get(reply.job)
             if flight is None or flight.streams_from not in (None, link):
@@ -225,17 +232,18 @@ class Dispatcher:
             ledger.won = reply.attempt
             if ledger.attempts > 1:
                 self.hedges_won += flight.hedge == reply.attempt
-            elif flight.predicted_s:
-                took_s = now_s - flight.claimed_at_s
+            elif flight.predicted_s and flight.claimed_at_s != told_s:  # those claimed together had one promise
+                told_s = flight.claimed_at_s
+                took_s = now_s - told_s
                 self._promises.kept(flight.lane, promised_s=flight.predicted_s, took_s=took_s, now_s=now_s)
             if lane:
                 ledger.lane = lane
             ledger.claimed_s = reply.claimed_us / 1e6
-            ledger.started_s = done.started_us / 1e6
-            ledger.computed_s = ledger.started_s + done.compute_us / 1e6
+            ledger.started_s = started_s
+            ledger.computed_s = computed_s
             ledger.replied_s = now_s
             ledger.node = link.name
-            ledger.batch = done.batch if done.HasField("batch") else None
+            ledger.batch = batch
             ledger.units = reply.units
             if reply.status:
                 flight.fail(from_status(status_pb2.Status.FromString(reply.status)))

@@ -60,7 +60,7 @@ class Flight:
     plan: Plan | None = None
     """Where it was sent first, and what was expected of that."""
     option: Option | None = None
-    """The lane of that plan, as its route uses it."""
+    """The lane of that plan, as its route uses it, where the plan was new: it learns from the answer."""
     alternatives: Sequence[LaneView] = ()
     """Lanes that it may be sent to as well, its own among them."""
     price: Price | None = None

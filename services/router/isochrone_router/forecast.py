@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp
+from math import ceil, exp
 from typing import Protocol
 
 from isochrone.keys import Tier
 from isochrone_router.waiting import RANK, TIERS, Waiting
 
-LOAD_S = 0.25
-"""Over how long the load is measured."""
+LOAD_S, FADE_S = 0.25, 0.002
+"""Over how long the load is measured, and how often what is past is let fade."""
 LOOK_S, LOOK_MOST_S = 0.001, 0.010
 """How long the moment at which a node will be free holds good, and at most where that is far off."""
 
@@ -69,6 +69,8 @@ class Forecast:
         self._load_at_s = 0.0
         self.routers = 1
         """How many send jobs to the lane."""
+        self.beside: Sequence[tuple[Forecast, float]] = ()
+        """Other lanes that its nodes claim from, each with the part of that lane's work that falls to them."""
 
     def __repr__(self) -> str:
         line = f"{self.base_s * 1e3:.2f} ms + {self.per_unit_s * 1e6:.1f} µs a unit on {len(self.nodes)} nodes"
@@ -102,10 +104,11 @@ class Forecast:
         self.weight = max(1.0, weight / count)
         self.best_base_s, self.best_per_unit_s = best.base_s, best.per_unit_s
 
-    @property
-    def jobs_at_once(self) -> float:
-        """As many as its nodes take in one batch each."""
-        return self.batch_units * len(self.nodes) / self.weight
+    def is_next(self, units: float, *, foretold_s: float, ahead: float) -> bool:
+        """Whether no more goes first than its nodes can begin with: what runs, and a batch each."""
+        if ahead * self.weight > self.batch_units * len(self.nodes):
+            return False
+        return self.streams or foretold_s <= self.alone_s(units) + 2 * self.alone_s(self.batch_units)
 
     def cost_of(self, units: float) -> float:
         """Of a request of so many units in a full batch, at what its devices cost."""
@@ -126,8 +129,8 @@ class Forecast:
         jobs go first. Some node claims from the lane."""
         ahead = self.waiting.ahead(rank, due_s)
         count = len(self.nodes)
-        wait_s = self._free_in_s(now_s) if self.batch_units else 0.0
         if self.batch_units:
+            wait_s = self._free_in_s(now_s)
             base_s, per_unit_s = self.base_s, self.per_unit_s
             full = self._full(units, due_s - now_s)
             rounds, rest = divmod(ahead * self.weight, full * count)
@@ -141,16 +144,30 @@ class Forecast:
                     behind_s = own_rounds * round_s / self._shares[rank]
                     ahead = max(own, 1.0)
                 wait_s += behind_s
+            for other, part in self.beside:
+                others = other.waiting.ahead(rank, due_s) * part
+                if others and other.batch_units:
+                    wait_s += other.takes_s(others / count)
+                    ahead += others
             with_company = rest / count + units
             foretold_s = wait_s + base_s + per_unit_s * (with_company if with_company < full else max(full, units))
         else:
             foretold_s = ahead * self.per_job_s / count
         return foretold_s, ahead
 
+    def takes_s(self, jobs: float) -> float:
+        """One of its nodes to do so many jobs as they come, one batch after the other."""
+        units = jobs * self.weight
+        return self.base_s * ceil(units / self.batch_units) + self.per_unit_s * units
+
     def spare(self, units: float, *, rank: int, now_s: float, within_s: float) -> float:
         """The share of the lane's time that work in time leaves to such as will be late."""
         self._fade(now_s)
-        return 1 - self._taken(rank + 1, self._full(units, within_s))
+        taken = self._taken(rank + 1, self._full(units, within_s))
+        for other, part in self.beside:
+            other._fade(now_s)
+            taken += other._taken(rank + 1, other.batch_units) * part * len(other.nodes) / len(self.nodes)
+        return 1 - taken
 
     def jobs_within(self, seconds: float) -> int:
         """How many more jobs that time is enough for."""
@@ -186,11 +203,13 @@ class Forecast:
 
     def _taken(self, ranks: int, full: float) -> float:
         """The share of the lane's time that work in time of the highest so many tiers takes."""
-        return sum(self._load[:ranks]) * self.routers / LOAD_S / self._units_per_s(full) if ranks else 0.0
+        if not ranks or not self.nodes or not full:
+            return 0.0
+        return sum(self._load[:ranks]) * self.routers / LOAD_S / self._units_per_s(full)
 
     def _fade(self, now_s: float) -> None:
         since_s = now_s - self._load_at_s
-        if since_s > 0:
+        if since_s >= FADE_S:
             keep = exp(-since_s / LOAD_S)
             self._load = [load * keep for load in self._load]
             self._load_at_s = now_s

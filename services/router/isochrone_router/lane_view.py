@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from isochrone.link.node_link import NodeLink
@@ -126,3 +127,14 @@ class LaneView:
         """Makes the forecast anew, of the nodes that claim; of all of them while the lane isn't used."""
         claiming = [node for node in self.nodes if node.claims]
         self.forecast.renew(claiming if self.is_open and claiming else self.nodes)
+
+
+def see_each_other(views: Iterable[LaneView]) -> None:
+    """Tells forecasts of lanes whose nodes claim from others too what part of those lanes' work falls to them."""
+    claiming = [(view.forecast, {node.link for node in view.nodes if node.claims}) for view in views if view.is_open]
+    for forecast, links in claiming:
+        forecast.beside = [
+            (other, len(links & theirs) / len(theirs))
+            for other, theirs in claiming
+            if other is not forecast and links & theirs
+        ]

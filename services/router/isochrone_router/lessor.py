@@ -109,6 +109,6 @@ class Lessor:
             log.info("quotas are shared again")
             self.is_alone = False
             for allowance in self.allowances.values():
-                allowance.find()
+                allowance.find(now_s, self._routers())
         for allowance, told in zip(due, answers, strict=True):
             allowance.told(told, now_s)

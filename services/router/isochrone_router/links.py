@@ -11,7 +11,7 @@ from isochrone.keys import HEARTBEAT_S
 from isochrone.link.node_link import LinkState, NodeLink
 from isochrone.registry import Census, NodeRecord, Registry, RegistryUnavailable, RouterRecord
 from isochrone.v1 import link_pb2
-from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,7 @@ class Links:
                     self._lane_closed(lane)
             view.changes += 1
             view.renew()
+        see_each_other(self.views.values())
         self.changed.set()
 
     def reported(self, link: NodeLink) -> None:

@@ -74,6 +74,14 @@ class Past(NamedTuple):
         )
 
     @property
+    def is_turned_away(self) -> bool:
+        """Its caller isn't known, may not use its tier, or has used its quota up: the mesh had nothing to do with it.
+        Of a fan-out, all its legs."""
+        if self.legs:
+            return all(leg.is_turned_away for leg in self.legs)
+        return self.code in _TURNED_AWAY or (self.code == "RESOURCE_EXHAUSTED" and self.reason == "QUOTA")
+
+    @property
     def verdict(self) -> str:
         """ "met", "missed", "failed", "fallback", or "cancelled" where its caller left."""
         if self.code == "CANCELLED":
@@ -91,6 +99,8 @@ class Past(NamedTuple):
             return self.report.missed or self.is_fallback
         return self.code != "CANCELLED"
 
+
+_TURNED_AWAY = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 Tell = Callable[[Past], None]
 """Is told of each request, once, when it is over and its answer has left."""

@@ -88,6 +88,8 @@ class Plan(NamedTuple):
     """As `finish`, at the quantile of the target."""
     jobs: int = 0
     """How many more requests like it the same plan is good for."""
+    made_s: float = 0.0
+    """When it was made, on the router's clock."""
 
 
 class Refused(NamedTuple):
@@ -202,14 +204,15 @@ def _planned(ask: Ask, found: _Found, why: Why) -> Plan:
     jobs = 0
     if left_s > 0 and node is None:
         jobs = min(facts.forecast.jobs_within(left_s), ask.lane_cap - facts.forecast.waiting.total - 1)
-    return Plan(facts.lane, node, why, finish, quantile_s, jobs)
+    return Plan(facts.lane, node, why, finish, quantile_s, jobs, ask.now_s)
 
 
 def _is_likely(ask: Ask, found: _Found) -> bool:
     """Whether it is expected to be in time and, where more goes first than the nodes can begin with, likely to be."""
     facts, finish, _ = found
     left_s = ask.due_s - ask.now_s - finish.expected_s
-    return left_s >= (0.0 if finish.ahead <= facts.forecast.jobs_at_once else facts.correction.at(LIKELY, ask.now_s))
+    is_next = facts.forecast.is_next(ask.units, foretold_s=finish.foretold_s, ahead=finish.ahead)
+    return left_s >= (0.0 if is_next else facts.correction.at(LIKELY, ask.now_s))
 
 
 def _late(ask: Ask, best: _Found) -> Plan | None:

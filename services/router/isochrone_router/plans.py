@@ -10,8 +10,9 @@ from isochrone_router.forecast import Forecast, NodeFacts
 from isochrone_router.lane_view import LaneView
 from isochrone_router.planner import Ask, Plan, Refused, plan
 
-HOLDS_S = 0.002
-"""A plan is made anew after this, and when it has been given to as many requests as it is good for."""
+HOLDS_S, HOLDS_MOST_S = 0.002, 0.010
+"""A plan is made anew after this, and when it has been given to as many requests as it is good for. One with time to
+spare on the cheapest lane holds for a quarter of that: nothing is better, and what has come since makes nobody late."""
 ORDER_HOLDS_S = 0.5
 """So is the order of the lanes by cost."""
 
@@ -51,6 +52,7 @@ class Plans:
         self._ordered_s = float("-inf")
         self._held: Plan | Refused | None = None
         self._held_for: Ask | None = None
+        self._holds_s = HOLDS_S
         self._left = self._changes = 0
         self.made = 0
         """Plans that were made, and not just given once more."""
@@ -68,7 +70,11 @@ class Plans:
             self._order(ask)
         self.made += 1
         self._held, self._held_for = made, _ = plan(ask, self._lanes, self._smaller), ask
+        self._holds_s = HOLDS_S
         if isinstance(made, Plan):
+            if made.lane == self._lanes[0].lane:
+                spare_s = ask.due_s - ask.now_s - made.quantile_s
+                self._holds_s = min(max(HOLDS_S, spare_s / 4), HOLDS_MOST_S)
             self._left, self._changes = made.jobs, self.options[made.lane].view.changes
         elif made.reason != "OVERLOAD":
             self._held = None
@@ -76,7 +82,7 @@ class Plans:
 
     def _holds(self, held: Plan | Refused, ask: Ask) -> bool:
         held_for = self._held_for
-        if held_for is None or ask.rank != held_for.rank or ask.now_s - held_for.now_s >= HOLDS_S:
+        if held_for is None or ask.rank != held_for.rank or ask.now_s - held_for.now_s >= self._holds_s:
             return False
         within_s, held_within_s = ask.due_s - ask.now_s, held_for.due_s - held_for.now_s
         if isinstance(held, Refused):  # then so would be whoever has no more time, and as much to do

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from isochrone.batching import ClosedBy
 from isochrone.config import DeviceConfig
+from isochrone.ledger import Ledger
 from isochrone.v1 import budget_pb2
-
-_COMPUTE = budget_pb2.STAGE_COMPUTE - budget_pb2.STAGE_ADMIT
 
 
 class Price(NamedTuple):
-    """Of one answer."""
+    """Of one answer, or a part of it."""
 
     cost: float
     """In what `cost_per_hour` is given in."""
@@ -27,6 +26,9 @@ class Prices:
     def __init__(self, price_of: Callable[[str], DeviceConfig]) -> None:
         self._price_of = price_of
         self._known: dict[str, tuple[float, float]] = {}
+        self._batch: budget_pb2.BatchInfo | None = None
+        """The last that was asked for, and what a unit of it has cost."""
+        self._a_unit = Price(0.0, 0.0)
 
     def __repr__(self) -> str:
         return f"<Prices of {', '.join(self._known) or 'nothing yet'}>"
@@ -39,19 +41,26 @@ class Prices:
             known = self._known[device] = (price.cost_per_hour / 3600, price.watts or 0.0)
         return known
 
-    def add_to(self, report: budget_pb2.BudgetReport) -> Price | None:
-        """Says in a report what its answer has cost. None where it never ran."""
-        batch = report.batch
-        jobs = batch.jobs
-        if not jobs:
+    def add_to(self, report: budget_pb2.BudgetReport, ledger: Ledger) -> Price | None:
+        """Says in the report of a ledger what its answer has cost. None where it never ran."""
+        batch = ledger.batch
+        if batch is None or not batch.jobs:
             return None
-        share = 1 / jobs if batch.closed_by == ClosedBy.STREAM else report.units / max(1, batch.units)
-        seconds = share * report.stage_us[_COMPUTE] / 1e6
+        if batch is not self._batch:  # the jobs of a batch are answered one after the other
+            self._batch, self._a_unit = batch, self._of_unit(batch, ledger)
+        a_unit = self._a_unit
+        price = Price(a_unit.cost * ledger.units, a_unit.joules * ledger.units)
         decision = report.decision
-        device = decision.device = report.lane.rpartition("@")[2]
-        per_s, watts = self.of(device)
-        price = Price(per_s * seconds, watts * seconds)
         decision.cost = price.cost
-        if watts:
+        if price.joules:
             decision.joules = price.joules
+        if ledger.attempts > 1:  # perhaps elsewhere than was planned
+            decision.device = ledger.lane.rpartition("@")[2]
         return price
+
+    def _of_unit(self, batch: budget_pb2.BatchInfo, ledger: Ledger) -> Price:
+        per_s, watts = self.of(ledger.lane.rpartition("@")[2])
+        seconds = max(0.0, ledger.computed_s - ledger.started_s) / max(1, batch.units)
+        if batch.closed_by == ClosedBy.STREAM:  # its units are its own; others ran beside it
+            seconds /= batch.jobs
+        return Price(per_s * seconds, watts * seconds)

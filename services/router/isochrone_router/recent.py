@@ -11,6 +11,7 @@ from isochrone_router.past import Past
 
 IN_ORDER, IN_ORDER_S = 4096, 15 * 60.0
 WRONG, WRONG_S = 2048, 60 * 60.0
+TURNED_AWAY = 256
 COUNTED_S = 2 * 60 * 60.0
 
 
@@ -30,35 +31,44 @@ class Misses(NamedTuple):
     """How many of them there still is something to tell of."""
     seen: int
     """How many there were."""
+    turned_away: int
+    """How many more were refused for who sent them, or for what that caller had sent already."""
 
 
 class Recent:
-    """A listener of the chronicle. What went right and what went wrong is kept apart, so that neither, come in floods,
-    pushes the other out. Legs of fan-outs count like requests by themselves."""
+    """A listener of the chronicle. What went right, what went wrong and what was turned away at the door is kept apart,
+    so that none of them, come in floods, pushes the others out: anybody can send requests that are turned away. Those
+    are found by their traces and counted, and are not told of among the misses. Legs of fan-outs count like requests by
+    themselves."""
 
-    def __init__(self, *, clock: Clock, in_order: int = IN_ORDER, wrong: int = WRONG) -> None:
+    def __init__(
+        self, *, clock: Clock, in_order: int = IN_ORDER, wrong: int = WRONG, turned_away: int = TURNED_AWAY
+    ) -> None:
         self._clock = clock
         self._in_order = _Ring(in_order, IN_ORDER_S)
         self._wrong = _Ring(wrong, WRONG_S)
-        self._seconds: deque[tuple[int, Counter[str]]] = deque()
-        """How many missed in a second, by route: also of those that are no longer kept."""
+        self._turned_away = _Ring(turned_away, WRONG_S)
+        self._seconds: deque[tuple[int, Counter[tuple[str, bool]]]] = deque()
+        """How many missed in a second, by route and whether they were turned away: also of those no longer kept."""
 
     def __repr__(self) -> str:
-        return f"<Recent {len(self._in_order)} in order, {len(self._wrong)} not>"
+        kept = f"{len(self._in_order)} in order, {len(self._wrong)} not"
+        return f"<Recent {kept}, {len(self._turned_away)} turned away>"
 
     def __call__(self, past: Past) -> None:
         if past.is_in_order:
             self._in_order.add(past)
-        else:
-            self._wrong.add(past)
-            self._count(past)
+            return
+        is_turned_away = past.is_turned_away
+        (self._turned_away if is_turned_away else self._wrong).add(past)
+        self._count(past, is_turned_away)
 
     def of_trace(self, trace_id: int) -> list[Past]:
         """All that is kept of a trace, as it arrived. Legs are in their fan-outs, which have the same trace."""
         now_s = self._clock()
         found = [
             past
-            for ring in (self._in_order, self._wrong)
+            for ring in (self._in_order, self._wrong, self._turned_away)
             for past in ring.since(now_s)
             if past.place.span.trace_id == trace_id
         ]
@@ -79,16 +89,15 @@ class Recent:
                     if len(newest) < limit:
                         newest.append(Miss(past, whole))
         newest.sort(key=lambda miss: miss.past.received_s, reverse=True)
-        seen = sum(
-            count
-            for second, missed in self._seconds
-            if second >= first
-            for route, count in missed.items()
-            if routes is None or route in routes
-        )
-        return Misses(newest, kept, seen)
+        seen: Counter[bool] = Counter()
+        for second, missed in self._seconds:
+            if second >= first:
+                for (route, is_turned_away), count in missed.items():
+                    if routes is None or route in routes:
+                        seen[is_turned_away] += count
+        return Misses(newest, kept, seen[False], seen[True])
 
-    def _count(self, whole: Past) -> None:
+    def _count(self, whole: Past, is_turned_away: bool) -> None:
         seconds, second = self._seconds, int(ended_s(whole))
         for past in whole.parts:
             if past.is_miss:
@@ -96,7 +105,7 @@ class Recent:
                     seconds.append((second, Counter()))
                     while seconds[0][0] < second - COUNTED_S:
                         seconds.popleft()
-                seconds[-1][1][past.route] += 1
+                seconds[-1][1][past.route, is_turned_away] += 1
 
 
 class _Ring:

@@ -46,7 +46,8 @@ class RecentApi:
             return _error(400, str(error))
         found = self._recent.misses(since_s, limit=limit, routes=routes)
         records = await self._made(found.newest)
-        return _json(f'{{"misses": [{records}], "seen": {found.seen}, "kept": {found.kept}}}')
+        counts = f'"seen": {found.seen}, "kept": {found.kept}, "turned_away": {found.turned_away}'
+        return _json(f'{{"misses": [{records}], {counts}}}')
 
     async def _trace(self, request: web.Request) -> web.Response:
         trace_id = request.match_info["trace_id"]

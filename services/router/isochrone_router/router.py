@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -28,6 +29,7 @@ from isochrone.tracing import Sampler
 from isochrone.v1 import link_pb2
 from isochrone_router import readings
 from isochrone_router.admin import Admin
+from isochrone_router.admin_tls import AdminTls
 from isochrone_router.answer_cache import AnswerCache
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.callers import Callers
@@ -80,13 +82,16 @@ class Router:
         busy: BusyTime | None = None,
         export: Export | None = None,
         answers: AnswerStore | None = None,
+        siblings: Path | None = None,
     ) -> None:
-        """`answers`: where all routers of the mesh keep last good answers; without it, each does by itself."""
+        """`answers`: where all routers of the mesh keep last good answers; without it, each does by itself.
+        `siblings`: a private folder, where the processes of this router reach each other's admin without TLS."""
         settings = self._settings = config.router
         self.boot = secrets.randbits(63)
         self.name = settings.process_name(index)
         self.address = settings.listen
         self.admin_address = nth(settings.admin, index)
+        self._siblings = siblings_of(settings, siblings)
         self._config = config
         self._clock = clock
         self.flights = Flights(settings.limits)
@@ -218,15 +223,21 @@ class Router:
             routes=self.chronicle.stats.keys(),
             clock=self._clock,
         )
-        self._console = Console(self._status, self.tally, processes=siblings_of(self._settings))
+        self._console = Console(self._status, self.tally, processes=self._siblings)
         self._console.start()
         self._admin = Admin(
             self._status,
             is_ready=lambda: any(map(self._answers, self._config.routes)),
             more=[*recent.routes(), *self._console.routes()],
         )
+        tls = self._settings.admin_tls
+        own = next(one.admin for one in self._siblings if one.name == self.name)
         try:
-            self.admin_address = await self._admin.start(self.admin_address)
+            self.admin_address = await self._admin.start(
+                self.admin_address,
+                tls=None if tls is None else AdminTls(tls),
+                beside=own if own != self.admin_address else None,
+            )
         except OSError as error:
             await self.close()
             raise ConfigError(f"router.admin: can't listen on {self.admin_address}: {error}") from error

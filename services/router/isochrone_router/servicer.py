@@ -19,7 +19,6 @@ from isochrone.errors import (
     Internal,
     InvalidRequest,
     IsochroneError,
-    Overloaded,
     Unavailable,
     UnknownRoute,
 )
@@ -34,12 +33,13 @@ from isochrone.tracing import Sampler
 from isochrone.v1 import budget_pb2, link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.chronicle import Chronicle
+from isochrone_router.decisions import Decisions, of_error, of_refused
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
-from isochrone_router.plans import Plans
+from isochrone_router.plans import HOLDS_S, Plans
 from isochrone_router.prices import Prices
 from isochrone_router.waiting import RANK
 from isochrone_router.weights import Weights
@@ -88,6 +88,7 @@ class Servicer:
             )
             for name, route in routes.items()
         }
+        self._decisions = {name: Decisions(route.target) for name, route in routes.items()}
         self._prices = prices
         self._limits = config.limits
         self._boot = boot
@@ -130,7 +131,7 @@ class Servicer:
 
     def _refused(self, flight: Flight, error: IsochroneError, tell: Tell) -> None:
         flight.is_over, flight.error = True, error
-        flight.ledger.decision = flight.ledger.decision or _refusal(error)
+        flight.ledger.opening = flight.ledger.opening or of_error(error)
         error.budget = report = self._report(flight)
         tell(flight.past(report, code=code_pb2.Code.Name(code_of(error))))
 
@@ -169,7 +170,7 @@ class Servicer:
 
     def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
         report = flight.ledger.report(self._clock())
-        flight.price = self._prices.add_to(report)
+        flight.price = self._prices.add_to(report, flight.ledger)
         self._chronicle.judge(flight.call.route, report)
         return report
 
@@ -249,23 +250,17 @@ class Servicer:
         plans = self.plans[call.route]
         plan = plans.plan(ask, variant=call.variant)
         if isinstance(plan, Refused):
-            ledger.decision = budget_pb2.Decision(
-                why=plan.reason, expected_us=_us(plan.finish_s), retry_after_us=_us(plan.retry_after_s)
-            )
+            ledger.opening = of_refused(plan)
             if plan.reason == "QUEUE_FULL":
                 self._dispatcher.recount(sla.lanes)
             raise plan.error()
         if plan.why is Why.LATE:
             flight.due_at_s = late_due_s(ask)
-        flight.plan, flight.option = plan, plans.options[plan.lane]
+        flight.plan = plan
+        if ask.now_s - plan.made_s < HOLDS_S:  # else it was foretold for another, too long ago to learn from
+            flight.option = plans.options[plan.lane]
         flight.alternatives = plans.views
-        ledger.decision = budget_pb2.Decision(
-            why=plan.why,
-            expected_us=_us(plan.finish.expected_s),
-            quantile_us=_us(plan.quantile_s),
-            device=plan.lane.rpartition("@")[2],
-            target=sla.target,
-        )
+        ledger.opening = self._decisions[call.route].of(plan)
         return plan
 
     def _on_node_s(self, route: str, objective_s: float) -> float:
@@ -277,18 +272,8 @@ class Servicer:
         flight.fail(DeadlineExceeded("no answer within the deadline"))
 
 
-def _refusal(error: IsochroneError) -> budget_pb2.Decision:
-    """Of a request that was not planned at all."""
-    retry_after_s = error.retry_after_s if isinstance(error, Overloaded) else 0.0
-    return budget_pb2.Decision(why=error.reason, retry_after_us=_us(retry_after_s))
-
-
 def _nobody(_: Flight) -> None:
     """It was refused: nobody waits for its end."""
-
-
-def _us(seconds: float) -> int:
-    return min(max(0, int(seconds * 1e6)), 2**32 - 1)
 
 
 def _tier(name: str) -> Tier:

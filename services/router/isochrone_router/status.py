@@ -64,6 +64,7 @@ class RouterStatus:
                 "inflight": len(self.flights),
                 "inflight_bytes": self.flights.bytes,
                 "sessions": len(self.sessions),
+                "routers": self.links.routers,
                 "resent": self.dispatcher.resent,
                 "second_attempts": second_attempts(self.dispatcher),
             },

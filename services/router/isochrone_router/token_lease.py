@@ -45,6 +45,7 @@ class TokenLease:
         """Of all routers, as it was told last; of this one's share, while it is alone."""
         self._level_at_s = 0.0
         self._alone = False
+        self._spent_alone = 0
         self._asked = Pace()
 
     @property
@@ -63,6 +64,7 @@ class TokenLease:
             if self._level < 1:
                 return False
             self._level -= 1
+            self._spent_alone += 1
             return True
         level = self._level_at(now_s)
         if level - self.debt < 1 or self.debt >= max(1, level / routers):
@@ -108,11 +110,15 @@ class TokenLease:
         """From now on it keeps to its share. What it owes is settled when there is somebody to settle it with."""
         if not self._alone:
             self._level = min(self._share(routers), max(0.0, self._level_at(now_s) - self.debt) / routers)
-            self._level_at_s, self._alone, self._sent_debt = now_s, True, 0
+            self._level_at_s, self._alone, self._sent_debt, self._spent_alone = now_s, True, 0, 0
 
-    def find(self) -> None:
-        """There is somebody to settle with."""
-        self._alone = False
+    def find(self, now_s: float, routers: int) -> None:
+        """There is somebody to settle with: what was spent meanwhile is owed, but for what has come in since, as it
+        has where they are kept."""
+        if self._alone:
+            self._fill_share(now_s, routers)
+            self.debt += min(self._spent_alone, math.ceil(self._share(routers) - self._level))
+            self._alone = False
 
     def _target(self, now_s: float) -> int:
         wanted = self._asked.at(now_s) * LEASE_S

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isochrone.cli.screen import err
 from isochrone.cli.where import usual_file
 from isochrone.errors import ConfigError, InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _PAUSE_S = 0.02
@@ -36,10 +39,13 @@ def admin_urls(config: Path | None, given: Sequence[str]) -> list[str]:
     router = load_config(path).router
     if router.admin.startswith("unix:") or router.admin.endswith(":0"):
         raise ConfigError(f"{path}: router.admin: {router.admin} can't be asked from here; say where with --admin")
-    return [url_of(dialable(nth(router.admin, index))) for index in range(router.processes)]
+    addresses = (dialable(nth(router.admin, index)) for index in range(router.processes))
+    return [url_of(f"{router.admin_scheme}://{address}") for address in addresses]
 
 
-def ask_all(bases: Sequence[str], path: str, *, timeout_s: float = 5.0) -> list[dict[str, Any]]:
+def ask_all(
+    bases: Sequence[str], path: str, *, trust: SSLContext | None = None, timeout_s: float = 5.0
+) -> list[dict[str, Any]]:
     """What those routers say that know something: who says 404 doesn't. Who doesn't answer is named on stderr.
 
     Raises InvalidRequest with the router's own words where the question was wrong, Unavailable where nobody answers.
@@ -48,7 +54,7 @@ def ask_all(bases: Sequence[str], path: str, *, timeout_s: float = 5.0) -> list[
 
     def ask(base: str) -> dict[str, Any] | Unavailable | None:
         try:
-            code, body = _get(f"{base}{path}", timeout_s)
+            code, body = _get(f"{base}{path}", timeout_s, trust)
             found = _object(body)
             if code == 200 and found is not None:
                 return found
@@ -71,16 +77,16 @@ def ask_all(bases: Sequence[str], path: str, *, timeout_s: float = 5.0) -> list[
     return [answer for answer in answers if isinstance(answer, dict)]
 
 
-def fetch_status(base: str, *, timeout_s: float = 2.0) -> dict[str, Any]:
+def fetch_status(base: str, *, trust: SSLContext | None = None, timeout_s: float = 2.0) -> dict[str, Any]:
     """What GET /status says. Raises Unavailable where nothing, or something else, answers there."""
-    body = _got(f"{base}/status", timeout_s)
+    body = _got(f"{base}/status", timeout_s, trust)
     found = _object(body)
     if found is None:
         raise Unavailable(f"{base}/status is not a router's status: {body[:60]!r}")
     return found
 
 
-async def wait_ready(base: str, *, timeout_s: float) -> None:
+async def wait_ready(base: str, *, timeout_s: float, trust: SSLContext | None = None) -> None:
     """Waits until GET /readyz says 200. Raises Unavailable with its last answer."""
     import asyncio
 
@@ -88,7 +94,7 @@ async def wait_ready(base: str, *, timeout_s: float) -> None:
     until = loop.time() + timeout_s
     while True:
         try:
-            await asyncio.to_thread(_got, f"{base}/readyz", 1.0)
+            await asyncio.to_thread(_got, f"{base}/readyz", 1.0, trust)
             return
         except Unavailable as error:
             if loop.time() >= until:
@@ -96,30 +102,47 @@ async def wait_ready(base: str, *, timeout_s: float) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _got(url: str, timeout_s: float) -> bytes:
+def _got(url: str, timeout_s: float, trust: SSLContext | None) -> bytes:
     """Raises Unavailable for anything but a 200."""
-    code, body = _get(url, timeout_s)
+    code, body = _get(url, timeout_s, trust)
     if code != 200:
         raise Unavailable(f"{url} says {code} {_start(body)}")
     return body
 
 
-def _get(url: str, timeout_s: float) -> tuple[int, bytes]:
+def _get(url: str, timeout_s: float, trust: SSLContext | None) -> tuple[int, bytes]:
     """Status and body. Raises Unavailable where nothing answers."""
     import http.client
     from urllib.error import HTTPError
-    from urllib.request import ProxyHandler, build_opener
+    from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
     try:
         # No proxies: an admin is on this machine or near.
-        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
+        with build_opener(ProxyHandler({}), HTTPSHandler(context=trust)).open(url, timeout=timeout_s) as answer:
             return answer.status, bytes(answer.read())
     except HTTPError as error:
         with error:
             return error.code, error.read(2000)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if told := _refused(reason, tls=url.startswith("https:")):
+            raise Unavailable(f"{url}: {told}") from None
         raise Unavailable(f"nothing answers at {url} ({reason}); is the mesh up? isochrone up") from None
+
+
+def _refused(reason: object, *, tls: bool) -> str:
+    """Why somebody who is there won't talk to us, or we to them; empty where that isn't it."""
+    import http.client
+    import ssl
+
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate isn't believed here ({reason.verify_message}); --ca says whose are"
+    if isinstance(reason, ssl.SSLError):
+        return f"no TLS with it: {(reason.reason or str(reason)).lower()}"
+    if isinstance(reason, http.client.RemoteDisconnected | ConnectionResetError):
+        wanted = "a certificate of a CA that is believed there, --certificate and --key" if tls else "https://"
+        return f"it hung up; does it want {wanted}?"
+    return ""
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

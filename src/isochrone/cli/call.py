@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isochrone.cli.finite import finite
 from isochrone.cli.screen import err, examples, out
 from isochrone.cli.token import token_of_environment
 from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
@@ -38,7 +39,7 @@ def call(
     json: Annotated[str, typer.Option("--json", "-j", help="The request: JSON, @FILE, or - for stdin.")] = "{}",
     target: Annotated[str, typer.Option("--target", "-t", help="A router or a node.")] = "127.0.0.1:50051",
     timeout_ms: Annotated[
-        float | None, typer.Option(min=0.001, help="Deadline, where shorter than the route's.")
+        float | None, typer.Option(min=0.001, callback=finite, help="Deadline, where shorter than the route's.")
     ] = None,
     variant: Annotated[str | None, typer.Option(help="The model variant that must answer.")] = None,
     budget: Annotated[bool, typer.Option("--budget", "-b", help="Show where the time went, on stderr.")] = False,

@@ -56,7 +56,7 @@ def certificates(
             authority = Authority.made(f"{mesh} CA", now=now, lifetime=10 * lifetime)
             write(folder, "ca", authority.certificate, authority.key)
             err.print(f"[green]✓[/] a new CA: {folder / 'ca.crt'}", soft_wrap=True)
-        wanted = {"mesh": (mesh, [mesh]), "router": ("router", [*_LOCAL, *(host or ())])}
+        wanted = {"mesh": (mesh, [mesh]), "router": ("router", [*dict.fromkeys((*_LOCAL, *(host or ())))])}
         wanted |= {name: (name, [name]) for name in caller or ()}
         for name, (common, names) in wanted.items():
             write(folder, name, *authority.issue(common, names, begins=now, lifetime=lifetime))

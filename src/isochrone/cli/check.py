@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from isochrone.cli.at_best import AtBest
-    from isochrone.config import FallbackConfig, MeshConfig
+    from isochrone.config import FallbackConfig, MeshConfig, ServerTls
 
 EPILOG = (
     examples(
@@ -35,7 +35,7 @@ def check(
 
     from isochrone.certificates import findings, today
     from isochrone.cli.at_best import lanes_at_best
-    from isochrone.config import load_config
+    from isochrone.config import load_config, without_password
 
     path = mesh_file(config)
     loaded = load_config(path)
@@ -51,12 +51,13 @@ def check(
         err.print(f"[yellow]warning:[/] {escape(finding.at(path))}", soft_wrap=True)
     for doubt in doubts(loaded, path, known):
         err.print(f"[yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
-    out.print(f"  router   {loaded.router.listen}, admin http://{loaded.router.admin}", soft_wrap=True)
-    if loaded.mesh_tls is not None or loaded.router.tls is not None:
+    admin = f"{loaded.router.admin_scheme}://{loaded.router.admin}"
+    out.print(f"  router   {loaded.router.listen}, admin {admin}", soft_wrap=True)
+    if any((loaded.mesh_tls, loaded.router.tls, loaded.router.admin_tls)):
         out.print(f"  tls      {_tls(loaded)}", soft_wrap=True)
-    out.print(f"  redis    {_without_password(loaded.redis.resolved_url())}", soft_wrap=True)
+    out.print(f"  redis    {without_password(loaded.redis.resolved_url())}", soft_wrap=True)
     if loaded.remembers:
-        out.print(f"  cache    {_without_password(loaded.cache.resolved_url())}", soft_wrap=True)
+        out.print(f"  cache    {without_password(loaded.cache.resolved_url())}", soft_wrap=True)
     out.print(f"  nodes    {_nodes(loaded) or 'none'}", soft_wrap=True)
     for name, route in loaded.routes.items():
         lanes = ", ".join(route.lanes) + (f", smaller {', '.join(route.smaller)}" if route.smaller else "")
@@ -75,7 +76,8 @@ def problems(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> lis
         try:
             _check_callers(config)
         except ConfigError as error:
-            found += [f"router.callers_file: {line}" for line in error.message.splitlines()]
+            place = place_of(path, "router", "callers_file")
+            found += [f"{place}: {line}" for line in error.message.splitlines()]
     devices = {node.device for node in config.nodes.values()}
     for name, route in config.routes.items():
         for key, lanes in (("lanes", route.lanes), ("smaller", route.smaller)):
@@ -104,8 +106,17 @@ def doubts(config: MeshConfig, path: Path, known: Mapping[str, AtBest]) -> list[
     """What can be used as it is, and is hardly what was meant."""
     from isochrone.cli.at_best import doubtful_promise
     from isochrone.config import place_of
+    from isochrone.ports import is_near
 
     found = []
+    admin, tls = config.router.admin, config.router.admin_tls
+    if not is_near(admin) and (tls is None or tls.clients == "none"):
+        plain = ", in plain text" if tls is None else ""
+        found.append(
+            f"{place_of(path, 'router', 'admin')}: {admin}: whoever reaches it reads routes, nodes, callers and misses"
+            f"{plain}: keep it inside, on the loopback or a network of its own, or have router.admin_tls ask for "
+            "certificates"
+        )
     devices = {node.device for node in config.nodes.values()}
     for device in config.devices:
         if devices and device not in devices:
@@ -158,14 +169,12 @@ def _in_words(way: FallbackConfig) -> str:
 
 def _tls(config: MeshConfig) -> str:
     """Who shows a certificate to whom."""
-    router, mesh = config.router.tls, config.mesh_tls
-    callers = "without" if router is None else "mutual" if router.clients == "required" else "of the router alone"
+    mesh = config.mesh_tls
     links = "without" if mesh is None else f"mutual, for {config.mesh_certificate_name!r}"
-    return f"callers: {callers}; links: {links}"
+    admin = config.router.admin_tls
+    told = f"callers: {_server_tls(config.router.tls)}; links: {links}"
+    return told if admin is None else f"{told}; admin: {_server_tls(admin)}"
 
 
-def _without_password(url: str) -> str:
-    """The URL with what stands before its last @ hidden, but for the user's name."""
-    scheme, found, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}{found}{credentials.partition(':')[0]}:…@{place}" if at else url
+def _server_tls(tls: ServerTls | None) -> str:
+    return "without" if tls is None else "mutual" if tls.clients == "required" else "of the router alone"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from isochrone.cli.finite import finite
 from isochrone.cli.screen import examples, out
 from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
 from isochrone.cli.where import mesh_file
@@ -21,7 +22,7 @@ EPILOG = examples(
 
 def demo(
     config: Annotated[Path | None, typer.Argument(help="The mesh's file; deploy/mesh.yaml or mesh.yaml.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long the load lasts.")] = 5.0,
+    seconds: Annotated[float, typer.Option(min=0.5, callback=finite, help="How long the load lasts.")] = 5.0,
     rate: Annotated[
         float | None, typer.Option(min=1, help="Rankings a second; a fifth of what there is room for.")
     ] = None,

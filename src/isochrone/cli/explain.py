@@ -10,6 +10,7 @@ import typer
 
 from isochrone.cli.admin import admin_urls, ask_all
 from isochrone.cli.screen import err, examples, out
+from isochrone.cli.trust import Ca, Certificate, Key, context_of
 
 EPILOG = (
     examples(
@@ -28,6 +29,9 @@ def explain(
     config: Annotated[Path | None, typer.Option("--config", help="The mesh's file, for where its routers are.")] = None,
     admin: Annotated[list[str] | None, typer.Option(help="A router's admin address; give each of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
 ) -> None:
     """Say where the time of a request went, stage by stage, what was to blame, and what was tried.
 
@@ -37,7 +41,8 @@ def explain(
 
     if not _TRACE_ID.fullmatch(trace_id):
         raise typer.BadParameter(f"{trace_id!r} is no trace id: those have 32 hex digits", param_hint="TRACE_ID")
-    answers = ask_all(admin_urls(config, admin or ()), f"/traces/{trace_id.lower()}")
+    trust = context_of(ca, certificate, key)
+    answers = ask_all(admin_urls(config, admin or ()), f"/traces/{trace_id.lower()}", trust=trust)
     requests = sorted(
         (request for answer in answers for request in answer.get("requests", ())),
         key=lambda request: str(request.get("at")),

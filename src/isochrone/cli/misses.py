@@ -10,6 +10,7 @@ import typer
 
 from isochrone.cli.admin import admin_urls, ask_all
 from isochrone.cli.screen import examples, wide
+from isochrone.cli.trust import Ca, Certificate, Key, context_of
 
 EPILOG = examples(
     ("of the last ten minutes", "isochrone misses"),
@@ -30,6 +31,9 @@ def misses(
     config: Annotated[Path | None, typer.Option("--config", help="The mesh's file, for where its routers are.")] = None,
     admin: Annotated[list[str] | None, typer.Option(help="A router's admin address; give each of several.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    ca: Ca = None,
+    certificate: Certificate = None,
+    key: Key = None,
 ) -> None:
     """List the requests that missed their objective or failed, and sum them up by route and by what was to blame.
 
@@ -39,7 +43,9 @@ def misses(
     from urllib.parse import urlencode
 
     query = {"since_s": seconds(since), "limit": limit if as_json else ALL} | ({"route": route} if route else {})
-    answers = ask_all(admin_urls(config, admin or ()), f"/misses?{urlencode(query)}")
+    answers = ask_all(
+        admin_urls(config, admin or ()), f"/misses?{urlencode(query)}", trust=context_of(ca, certificate, key)
+    )
     found = _merged(answers)
     if as_json:
         print(json.dumps(found | {"misses": found["misses"][:limit]}, indent=2))
@@ -48,7 +54,8 @@ def misses(
     from isochrone.cli.record import Record
 
     records = [Record.of(miss) for miss in found["misses"]]
-    wide().print(view(records, limit=limit, seen=found["seen"], since=since, route=route or ""))
+    counts = {"seen": found["seen"], "turned_away": found["turned_away"]}
+    wide().print(view(records, limit=limit, since=since, route=route or "", **counts))
 
 
 def seconds(since: str) -> float:
@@ -70,4 +77,5 @@ def _merged(answers: list[dict[str, Any]]) -> dict[str, Any]:
         "misses": together,
         "seen": sum(answer.get("seen", 0) for answer in answers),
         "kept": sum(answer.get("kept", 0) for answer in answers),
+        "turned_away": sum(answer.get("turned_away", 0) for answer in answers),
     }

@@ -16,15 +16,19 @@ from isochrone.cli.waterfall import COLOURS
 _ROOM_FOR_PLACES = 120
 
 
-def view(records: Sequence[Record], *, limit: int, seen: int, since: str, route: str) -> RenderableType:
-    """`records`: all that are kept, the latest first; `seen`: how many there were."""
+def view(
+    records: Sequence[Record], *, limit: int, seen: int, turned_away: int = 0, since: str, route: str
+) -> RenderableType:
+    """`records`: all that are kept, the latest first; `seen`: how many there were; `turned_away`: and besides."""
     where = f" of {route}" if route else ""
+    at_the_door = [Text(f"and {turned_away:,} turned away: nobody known, or past a quota", style="dim")]
+    at_the_door *= bool(turned_away)
     if not seen:
-        return Text(f"no misses{where} in the last {since}", style="green")
+        return Group(Text(f"no misses{where} in the last {since}", style="green"), *at_the_door)
     head = Text.assemble((f"{seen:,} miss" + ("" if seen == 1 else "es"), "bold"), f"{where} in the last {since}")
     if len(records) < seen:
         head.append(f"; of the last {len(records):,} there is more to tell", "dim")
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = [head, *at_the_door]
     if records:
         parts += ["", _summary(records)]
     if records and limit:

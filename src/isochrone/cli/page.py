@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from isochrone.cli.finite import finite
 from isochrone.cli.screen import examples, out
 from isochrone.cli.token import token_of_environment
 from isochrone.cli.trust import Ca, Certificate, Key, ServerName, tls_of
@@ -32,7 +33,7 @@ def page(
     user: Annotated[str, typer.Option("--user", "-u", help="A visitor's number, or @FILE with a User.")] = "0",
     prompt: Annotated[str | None, typer.Option(help="What the text is about; else what is on the photo.")] = None,
     candidates: Annotated[int, typer.Option(min=1, max=1000, help="How many items are ranked.")] = 100,
-    timeout_ms: Annotated[float, typer.Option(min=1, help="Deadline of the whole page.")] = 10_000,
+    timeout_ms: Annotated[float, typer.Option(min=1, callback=finite, help="Deadline of the whole page.")] = 10_000,
     target: Annotated[str | None, typer.Option("--target", "-t", help="The router, where not the file's.")] = None,
     budget: Annotated[bool, typer.Option("--budget", "-b", help="Show each leg's stages in full.")] = False,
     ca: Ca = None,

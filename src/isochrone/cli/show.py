@@ -29,6 +29,7 @@ from isochrone.cli.show_page import show_page
 from isochrone.cli.signals import Signals, Stopped, handled
 from isochrone.cli.supervisor import Supervisor
 from isochrone.cli.token import token_of_environment
+from isochrone.cli.trust import context_of_environment
 from isochrone.cli.waterfall import Waterfall
 from isochrone.client import Client, Tls
 from isochrone.config import MeshConfig
@@ -129,7 +130,7 @@ class Show:
     async def _start(self, stack: Stack) -> None:
         with _waiting("starting"):
             await stack.start()
-            await admin.wait_ready(stack.admin_url, timeout_s=20)
+            await admin.wait_ready(stack.admin_url, timeout_s=20, trust=context_of_environment())
 
     async def _page(self, client: Client, shop: Shop) -> None:
         """A visitor comes to a product: what they may like besides, what is on its photo, and a text about it."""

@@ -36,12 +36,12 @@ def token(
 
 def token_of_environment() -> str | None:
     """The token that commands show the mesh. Raises InvalidRequest for one that can't be sent."""
-    from isochrone.credentials import could_be_token
+    from isochrone.credentials import could_be_token, why_no_token
     from isochrone.errors import InvalidRequest
 
     given = os.environ.get(ENVIRONMENT)
     if not given:
         return None
     if not could_be_token(given):
-        raise InvalidRequest(f"{ENVIRONMENT} holds no token as `isochrone token` makes them")
+        raise InvalidRequest(f"{ENVIRONMENT} can't be shown as a token: {why_no_token(given)}")
     return given

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from isochrone.client import Tls
 
 _PANEL = "TLS"
@@ -42,3 +45,28 @@ def tls_of(ca: str | None, certificate: str | None, key: str | None, server_name
     from isochrone.client import Tls
 
     return Tls.given(ca=ca, certificate=certificate, key=key, name=server_name) or False
+
+
+def context_of_environment() -> SSLContext | None:
+    """By what the options go by where they aren't given."""
+    return context_of(*(os.environ.get(f"ISOCHRONE_{name}") or None for name in ("CA", "CERTIFICATE", "KEY")))
+
+
+def context_of(ca: str | None, certificate: str | None, key: str | None) -> SSLContext | None:
+    """The same for an admin port; None where nothing is given. Raises ConfigError."""
+    import ssl
+
+    from isochrone.errors import ConfigError
+
+    if (certificate is None) != (key is None):
+        raise ConfigError("TLS: certificate and key come together")
+    if ca is None and certificate is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=None if ca == "system" else ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+    except OSError as error:  # ssl.SSLError is one
+        told = ", ".join(path for path in (ca, certificate, key) if path is not None)
+        raise ConfigError(f"TLS: {told}: {error}") from error
+    return context

@@ -10,7 +10,7 @@ import grpc.aio
 
 from isochrone.client.tls import Credentials, Tls
 from isochrone.client.transport import MAX_MESSAGE_BYTES
-from isochrone.credentials import AUTHORIZATION, could_be_token
+from isochrone.credentials import AUTHORIZATION, could_be_token, why_no_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         """Raises ValueError for a token that can't be sent; without the token in it."""
         if self.token is not None and not could_be_token(self.token):
-            raise ValueError("token should be one as `isochrone token` makes them: letters, digits and -._~+/ alone")
+            raise ValueError(f"token should be one of `isochrone token`: {why_no_token(self.token)}")
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

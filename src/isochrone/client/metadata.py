@@ -11,7 +11,7 @@ from google.rpc import status_pb2
 
 from isochrone.client.endpoint import Endpoint
 from isochrone.client.transport import Reply, Request
-from isochrone.errors import IsochroneError, Unavailable
+from isochrone.errors import DeadlineExceeded, IsochroneError, Unavailable
 from isochrone.status import code_of, from_code, from_status
 from isochrone.v1 import budget_pb2
 
@@ -40,6 +40,8 @@ def refusal(code: grpc.StatusCode, details: str | None, trailers: Iterable[Any] 
     error = _sent_error(number, sent)
     if error is None:
         error = from_code(number, details or code.value[1])
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED and "Deadline Exceeded" in (details or ""):  # gRPC's own words
+            error = DeadlineExceeded("no answer within the deadline")
         if code is grpc.StatusCode.UNAVAILABLE:  # that there is no node is the mesh's to say
             error.reason = "CONNECTION_LOST"
     unheard = sent is None and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

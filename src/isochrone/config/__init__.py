@@ -6,6 +6,7 @@ Every process gets the same file and takes its own section.
 from isochrone.config.cache import CacheConfig
 from isochrone.config.callers import NOT_A_NAME, CallerConfig
 from isochrone.config.fallback import FallbackConfig, LastGoodConfig, StaticConfig
+from isochrone.config.fields import without_password
 from isochrone.config.load import load_callers, load_config, load_file, place_of, validated
 from isochrone.config.mesh import MeshConfig
 from isochrone.config.node import NodeConfig
@@ -38,4 +39,5 @@ __all__ = [
     "load_file",
     "place_of",
     "validated",
+    "without_password",
 ]

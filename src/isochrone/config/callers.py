@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from isochrone.config.fields import Name, Section
 from isochrone.credentials import ANONYMOUS
@@ -17,7 +18,19 @@ NOT_A_NAME = "other"
 
 LEAST_BURST_S = 0.1
 
-TokenHash = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _hash(value: str) -> str:
+    if not _HASH.fullmatch(value):
+        raise ValueError(
+            "should be a token's hash as `isochrone token` prints it, sha256: and 64 hex digits; the token itself is "
+            "for its caller alone"
+        )
+    return value
+
+
+TokenHash = Annotated[str, AfterValidator(_hash)]
 """As `isochrone token` prints it."""
 
 

@@ -32,6 +32,13 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def without_password(url: str) -> str:
+    """The URL with what stands before its last @ hidden, but for the user's name; anything else as it is."""
+    scheme, found, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    return f"{scheme}{found}{credentials.partition(':')[0]}:…@{place}" if at else url
+
+
 Name = Annotated[str, matching(_NAME, "recsys-a")]
 RouteName = Annotated[str, matching(_ROUTE, "isochrone.v1.Recsys/Rank")]
 LaneName = Annotated[str, matching(_LANE, "ranker.fp32@cpu")]

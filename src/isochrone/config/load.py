@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from isochrone.config.callers import CallerConfig, CallersConfig
+from isochrone.config.fields import without_password
 from isochrone.config.mesh import MeshConfig
 from isochrone.errors import ConfigError
 
@@ -82,7 +83,12 @@ def _in_words(problem: Any, model: type[BaseModel]) -> str:
         return "is required"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return message if isinstance(given, Mapping) else f"{message} (it is {given!r})"
+    is_secret = isinstance(given, Mapping) or "tokens" in problem["loc"]  # a token where its hash should be
+    return message if is_secret else f"{message} (it is {_shown(given)!r})"
+
+
+def _shown(given: Any) -> Any:
+    return without_password(given) if isinstance(given, str) else given
 
 
 def _known_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

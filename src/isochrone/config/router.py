@@ -35,6 +35,9 @@ class RouterConfig(Section):
     admin: Address = "127.0.0.1:8080"
     """HTTP: the console at /, /healthz, /readyz, /metrics, /status, /misses, /traces/<id>. Of several processes each
     takes the next port; the console of each shows all."""
+    admin_tls: ServerTls | None = None
+    """HTTPS at `admin`, and who may read there: whoever has a certificate of its `client_ca`, where that is asked for.
+    Unset: plain HTTP for whoever reaches it."""
     processes: int = Field(default=1, ge=1, le=64)
     nodes: tuple[Address, ...] = ()
     """Nodes to link besides those found in the registry: all there are, without Redis."""
@@ -50,6 +53,11 @@ class RouterConfig(Section):
     """More callers, in a file with a `callers:` section alone, from the working directory. It is read again when it
     changes and on SIGHUP, so a token can be taken back while its clients are connected."""
     drain_s: float = Field(default=10, gt=0, le=600)
+
+    @property
+    def admin_scheme(self) -> str:
+        """Of the URLs at `admin`."""
+        return "http" if self.admin_tls is None or self.admin.startswith("unix:") else "https"
 
     def process_name(self, index: int) -> str:
         """Of one of the processes, as it names itself."""

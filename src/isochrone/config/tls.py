@@ -14,16 +14,16 @@ HOST = re.compile(r"^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 
 
 class ServerTls(Section):
-    """TLS for what callers connect to: a router's gRPC address, a node's own API. Files are PEM, and are read again
-    when they have changed."""
+    """TLS for what others connect to: a router's gRPC address and its admin port, a node's own API. Files are PEM, and
+    are read again when they have changed."""
 
     certificate: Path
     """Of this server, and after it those between it and its CA."""
     key: Path
     client_ca: Path | None = None
-    """Callers' certificates are of one of these CAs."""
+    """Clients' certificates are of one of these CAs."""
     clients: Literal["none", "required"] = "none"
-    """Whether callers show a certificate of theirs (mTLS)."""
+    """Whether clients show a certificate of theirs (mTLS)."""
 
     @model_validator(mode="after")
     def _required_of_a_ca(self) -> ServerTls:

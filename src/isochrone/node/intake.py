@@ -191,7 +191,8 @@ class Intake:
         for lane, ids in beside.items():  # they take long, and nobody waits for the device because of them
             caller.link.claim(ids, work_s.pop(lane), beside=True)
         if others:
-            finish_in_s = max(0.0, self._busy_until_s() - self._clock()) + sum(work_s.values())
+            before_s = sum(served.staged_s for lane, served in self._served.items() if lane not in work_s)
+            finish_in_s = max(0.0, self._busy_until_s() - self._clock()) + before_s + sum(work_s.values())
             caller.link.claim(others, finish_in_s)
 
     def _admit(self, caller: LinkCaller, job: link_pb2.Job) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from isochrone.batching import ClosedBy, Closing
 from isochrone.deadline import Clock
@@ -71,11 +72,12 @@ class NodeLoop:
 
     async def _step(self) -> None:
         await self._claimer.claimed()
-        served = await self._next()
-        if served is None:
+        staged = await self._staged()
+        if not staged:
             return
-        staged = {job.tier for job in served.staging.jobs}
-        closing = served.close(self._shares.owed(staged | {tier for tier, count in served.left.items() if count}))
+        served, closing = min(
+            ((served, self._closed(served)) for served in staged), key=lambda lane: urgency(lane[1], self._clock())
+        )
         served.staging.take(closing.drop)
         if closing.drop:
             self._give_up(served, closing.drop)
@@ -88,8 +90,8 @@ class NodeLoop:
         if closing.run:
             await self._forward(served, closing)
 
-    async def _next(self) -> BatchServed | None:
-        """The lane with the most urgent staged job; waits for one, but not past being told to leave."""
+    async def _staged(self) -> list[BatchServed]:
+        """The lanes with staged jobs; waits for one, but not past being told to leave."""
         self._filled.clear()
         staged = [served for served in self._served.values() if served.staging]
         if not staged:
@@ -98,8 +100,11 @@ class NodeLoop:
             elif not self._leaving:
                 self._claimer.wait_for_work()
                 await self._filled.wait()
-            return None
-        return min(staged, key=lambda served: served.staging.most_urgent_s)
+        return staged
+
+    def _closed(self, served: BatchServed) -> Closing[StagedJob]:
+        tiers = {job.tier for job in served.staging.jobs} | {tier for tier, count in served.left.items() if count}
+        return served.close(self._shares.owed(tiers))
 
     async def _forward(self, served: BatchServed, closing: Closing[StagedJob]) -> None:
         jobs = closing.run
@@ -163,3 +168,11 @@ class NodeLoop:
             by_caller[outcome.job.reply_to].append(outcome)
         for caller, theirs in by_caller.items():
             caller.settle(ran, theirs)
+
+
+def urgency(closing: Closing[StagedJob], now_s: float) -> float:
+    """Which lane's turn it is, the least first: whose batch has the tightest job that will be in time. Were it the one
+    with the tightest job of all, a lane whose jobs are late would keep the device from those that needn't be."""
+    if closing.drop:
+        return -inf
+    return min((job.objective_s for job in closing.run if job.objective_s >= now_s), default=inf)

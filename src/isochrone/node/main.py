@@ -39,7 +39,7 @@ def main(service: str, make_models: MakeModels, *, make_node: Callable[..., Node
         if group is None:
             known = ", ".join(config.nodes) or "none"
             raise ConfigError(f"{arguments.config}: nodes.{arguments.node}: no such group; there is {known}")
-        check_own(config, arguments.config, ("nodes", arguments.node, "tls"), group.tls)
+        check_own(config, arguments.config, {("nodes", arguments.node, "tls"): group.tls})
         os.nice(group.nice)
         listen = arguments.listen or nth(group.listen or "127.0.0.1:0", arguments.index)
         api = nth(group.api, arguments.index) if group.api else None

@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Self
 
 from isochrone.arrivals import Arrivals
@@ -76,7 +77,20 @@ class Served(ABC):
 
     def work_s(self, weight: int) -> float:
         """How long a job of that many units takes that has just come, with all that is here or on its way."""
-        return self.latency.current.of(max(weight, self.staging.units + self.staging.expected_units))
+        return max(self.staged_s, self._takes_s(1, weight))
+
+    @property
+    def staged_s(self) -> float:
+        """How long the device will be kept by those here or on their way."""
+        staging = self.staging
+        jobs, units = len(staging) + staging.expected_jobs, staging.units + staging.expected_units
+        return 0.0 if self.runs_beside else self._takes_s(jobs, units)
+
+    def _takes_s(self, jobs: int, units: int) -> float:
+        """All of them, one batch after the other."""
+        line = self.latency.current
+        batches = max(ceil(units / self.batch_units), ceil(jobs / self.batch_jobs))
+        return batches * line.base_s + line.per_unit_s * units
 
     def cancel(self, key: JobKey) -> bool:
         """Nobody waits for the job any more; False where it isn't here."""
@@ -155,6 +169,11 @@ class Served(ABC):
         """The most units of one batch."""
         return self.model.max_units
 
+    @property
+    def batch_jobs(self) -> int:
+        """The most jobs of one batch."""
+        return 1
+
 
 @dataclass(slots=True, repr=False, eq=False, kw_only=True)
 class BatchServed(Served):
@@ -200,6 +219,10 @@ class BatchServed(Served):
     @property
     def batch_units(self) -> int:
         return self.model.batch_units
+
+    @property
+    def batch_jobs(self) -> int:
+        return self.model.batch_jobs
 
     @property
     def demand(self) -> Demand:

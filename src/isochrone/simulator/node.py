@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from isochrone.arrivals import Arrivals
-from isochrone.batching import BatchPolicy, ClosedBy
+from isochrone.batching import BatchPolicy, ClosedBy, Closing
 from isochrone.keys import Tier
 from isochrone.lane import Want
 from isochrone.node.device import INLINE_S
 from isochrone.node.lead import Lead
+from isochrone.node.loop import urgency
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import Staging
 from isochrone.shares import Shares
@@ -270,7 +271,8 @@ class MeshNode:
             work_s[job.lane] = served.work_s(job.units)
             fresh.setdefault(job.router, []).append(job)
         if fresh:
-            finish_in_s = max(0.0, self.busy_until_s - now_s) + sum(work_s.values())
+            before_s = sum(served.staged_s for lane, served in self.served.items() if lane not in work_s)
+            finish_in_s = max(0.0, self.busy_until_s - now_s) + before_s + sum(work_s.values())
             for router, theirs in fresh.items():
                 self._engine.after(self._hop_s, router.claimed, self, theirs, finish_in_s)
 
@@ -279,12 +281,12 @@ class MeshNode:
         if self._claiming:
             return
         while True:
-            served = self._next()
-            if served is None:
+            staged = self._staged()
+            if not staged:
                 self._wait_for_work()
                 return
-            staged = {job.tier for job in _jobs(served)}
-            closing = served.close(self.shares.owed(staged | {tier for tier, count in served.left.items() if count}))
+            closings = [(served, self._closed(served)) for served in staged]
+            served, closing = min(closings, key=lambda lane: urgency(lane[1], self._engine.now_s))
             served.staging.take(closing.drop)
             if closing.drop:
                 self._give_up(cast("list[Job]", closing.drop))
@@ -297,19 +299,17 @@ class MeshNode:
                 self._run(served, cast("list[Job]", closing.run))
                 return
 
-    def _next(self) -> BatchServed | None:
-        """The lane with the most urgent staged job."""
-        best: BatchServed | None = None
-        best_s = NEVER_S
+    def _staged(self) -> list[BatchServed]:
+        """The lanes with staged jobs that somebody waits for."""
         for served in self.served.values():
-            if not served.staging:
-                continue
             for job in _jobs(served):
                 if job.end is not None and job.deadline_s < NEVER_S:
                     served.cancel(cast("JobKey", job.key))
-                elif job.objective_s < best_s:
-                    best, best_s = served, job.objective_s
-        return best
+        return [served for served in self.served.values() if served.staging]
+
+    def _closed(self, served: BatchServed) -> Closing[StagedJob]:
+        tiers = {job.tier for job in _jobs(served)} | {tier for tier, count in served.left.items() if count}
+        return served.close(self.shares.owed(tiers))
 
     def _run(self, served: BatchServed, jobs: list[Job]) -> None:
         now_s, life = self._engine.now_s, self._life

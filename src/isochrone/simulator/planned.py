@@ -13,9 +13,9 @@ from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
 from isochrone_router.dispatch import LEAST_JOB_S
 from isochrone_router.forecast import Forecast
 from isochrone_router.hedging import Promises, hedge_to
-from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
-from isochrone_router.plans import Option, Plans
+from isochrone_router.plans import HOLDS_S, Option, Plans
 from isochrone_router.prices import Prices
 from isochrone_router.waiting import RANK, TIERS
 
@@ -69,7 +69,9 @@ class Planned:
         self._promises = Promises()
         self._told: dict[Job, tuple[float, float]] = {}
         """When a node promised a job, and how soon."""
-        self._plan_of: dict[Job, tuple[Plan, Option]] = {}
+        self._kept: tuple[float, float] | None = None
+        """The promise that counted last."""
+        self._plan_of: dict[Job, tuple[Plan, Option | None]] = {}
 
     def __repr__(self) -> str:
         return f"<Planned over {', '.join(map(repr, self.views.values()))}>"
@@ -85,6 +87,7 @@ class Planned:
         for lane in {lane for variants in nodes.values() for lane in variants}:
             self.views[lane].changes += 1
             self.views[lane].renew()
+        see_each_other(self.views.values())
 
     def link_down(self, node: Node) -> None:
         """It is gone."""
@@ -95,6 +98,7 @@ class Planned:
                 view.nodes[:] = kept
                 view.changes += 1
                 view.renew()
+        see_each_other(self.views.values())
 
     def reported(self, node: Node, state: SeenState, now_s: float) -> None:
         """It has said how it is."""
@@ -130,7 +134,7 @@ class Planned:
         if plan.why is Why.LATE:
             job.due_s = late_due_s(ask)
         job.lane = plan.lane
-        self._plan_of[job] = (plan, plans.options[plan.lane])
+        self._plan_of[job] = (plan, plans.options[plan.lane] if now_s - plan.made_s < HOLDS_S else None)
         job.spare_s = job.promised_s - now_s - plan.quantile_s
         if isinstance(plan.node, LinkedNode):
             return self._address(job, plan.node, now_s)
@@ -183,7 +187,8 @@ class Planned:
 
     def answered(self, job: Job, now_s: float) -> None:
         told = self._told.get(job)
-        if told is not None and job.attempts == 1:
+        if told is not None and job.attempts == 1 and told != self._kept:  # those claimed together had one promise
+            self._kept = told
             self._promises.kept(job.lane, promised_s=told[1], took_s=now_s - told[0], now_s=now_s)
 
     def over(self, job: Job, took_s: float, now_s: float, *, teaches: bool) -> None:
@@ -193,7 +198,8 @@ class Planned:
         planned = self._plan_of.pop(job, None)
         if planned is not None and teaches and planned[0].why is not Why.LATE and job.attempts == 1:
             plan, option = planned
-            option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
+            if option is not None:  # it was foretold just then
+                option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
 
     def _address(self, job: Job, node: LinkedNode, now_s: float) -> Node:
         seen = cast("SeenNode", node.link)

@@ -139,6 +139,7 @@ class Console:
             "misses": records[:limit],
             "seen": sum(answer.get("seen", 0) for answer in answers),
             "kept": sum(answer.get("kept", 0) for answer in answers),
+            "turned_away": sum(answer.get("turned_away", 0) for answer in answers),
         }
         return web.json_response(told, headers=HEADERS)
 

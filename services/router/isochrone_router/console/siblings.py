@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -22,9 +23,10 @@ class Sibling(NamedTuple):
     admin: str
 
 
-def siblings_of(router: RouterConfig) -> list[Sibling]:
-    """All processes of a router, in their order."""
-    return [Sibling(router.process_name(index), nth(router.admin, index)) for index in range(router.processes)]
+def siblings_of(router: RouterConfig, folder: Path | None = None) -> list[Sibling]:
+    """All processes of a router, in their order: at their admin ports, or at sockets in a folder of their own."""
+    first = router.admin if folder is None else f"unix:{folder}/admin"
+    return [Sibling(router.process_name(index), nth(first, index)) for index in range(router.processes)]
 
 
 class Missing(NamedTuple):

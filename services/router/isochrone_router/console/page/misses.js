@@ -57,7 +57,9 @@ export class Misses {
     put(
       this.note,
       told.seen
-        ? `${count(told.seen)} in 15 minutes${told.kept < told.seen ? `, ${count(told.kept)} kept` : ""}; the newest first.`
+        ? `${count(told.seen)} in 15 minutes${told.kept < told.seen ? `, ${count(told.kept)} kept` : ""}${
+            told.turned_away ? `, ${count(told.turned_away)} more turned away` : ""
+          }; the newest first.`
         : "",
     );
   }
