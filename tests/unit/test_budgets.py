@@ -105,6 +105,45 @@ async def test_the_cheapest_device_that_makes_it() -> None:
 
 
 @virtual_time
+async def test_company_for_the_dear_device() -> None:
+    """What the cheap one has no time for waits in the router for others, as long as it can spare the time: the dear one
+    runs fewer and larger batches, and as many are in time. Reports say how long."""
+    spent: dict[float, float] = {}
+    for hold in (0.0, 0.5):
+        gpu = Group(GPU, [sleeper(4)])
+        routes = route(objective_ms=60, deadline_ms=90, hold=hold)
+        async with LocalMesh([sleeper()], routes=routes, more=[gpu], devices=PRICES) as mesh:
+            crowd = await send(mesh, per_s=1000, seconds=1.0)
+            assert mesh.under_way.requests == 0
+        assert crowd.outcomes["in time"] > 0.99 * sum(crowd.outcomes.values())
+        waited = [budget.decision.held_ms for budget in crowd.budgets if budget.decision.held_ms]
+        assert bool(waited) == bool(hold)
+        assert all(0 < held_ms < 30 for held_ms in waited)
+        spent[hold] = sum(budget.cost for budget in crowd.budgets)
+    assert spent[0.5] < 0.75 * spent[0.0]
+
+
+@virtual_time
+async def test_whoever_is_held_may_leave() -> None:
+    """Then it is planned for nowhere, and nothing of it is left."""
+    gpu = Group(GPU, [sleeper(1)])
+    routes = route(objective_ms=250, deadline_ms=500, hold=0.9)
+    async with LocalMesh([sleeper(300)], routes=routes, more=[gpu], devices=PRICES) as mesh:
+        call = asyncio.create_task(mesh.call(SLEEP, b""))
+        await asyncio.sleep(0.1)
+        assert (mesh.under_way.requests, mesh.under_way.in_lanes) == (1, 0)
+        call.cancel()
+        await asyncio.wait([call])
+        assert mesh.under_way.requests == 0
+        await asyncio.sleep(2)
+        whole = await mesh.call(SLEEP, b"")
+        assert whole.budget is not None
+        assert whole.budget.decision is not None
+        assert whole.budget.decision.held_ms > 150
+        assert not whole.budget.missed
+
+
+@virtual_time
 async def test_a_tight_objective_goes_to_whom_can_meet_it() -> None:
     """A caller that has less time than the cheap device takes is answered by the dear one."""
     async with LocalMesh([sleeper(20)], routes=route(), more=[Group(GPU, [sleeper(1)])], devices=PRICES) as mesh:

@@ -19,17 +19,23 @@ class Decisions:
     def of(self, plan: Plan) -> bytes:
         """The same, as long as the plan is."""
         if plan is not self._plan:
-            self._plan = plan
-            self._opening = _opening(
-                Decision(
-                    why=plan.why,
-                    expected_us=_us(plan.finish.expected_s),
-                    quantile_us=_us(plan.quantile_s),
-                    device=plan.lane.rpartition("@")[2],
-                    target=self._target,
-                )
-            )
+            self._plan, self._opening = plan, _opening(self._decision(plan))
         return self._opening
+
+    def of_held(self, plan: Plan, *, held_s: float) -> bytes:
+        """Of a request that waited for company first. What was expected counts from its arrival."""
+        decision = self._decision(plan)
+        decision.held_us = _us(held_s)
+        return _opening(decision)
+
+    def _decision(self, plan: Plan) -> Decision:
+        return Decision(
+            why=plan.why,
+            expected_us=_us(plan.finish.expected_s),
+            quantile_us=_us(plan.quantile_s),
+            device=plan.lane.rpartition("@")[2],
+            target=self._target,
+        )
 
 
 def of_refused(refused: Refused) -> bytes:

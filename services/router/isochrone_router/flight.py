@@ -59,6 +59,8 @@ class Flight:
     answered_by: NodeLink | None = None
     plan: Plan | None = None
     """Where it was sent first, and what was expected of that."""
+    planned_s: float = 0.0
+    """When that was."""
     option: Option | None = None
     """The lane of that plan, as its route uses it, where the plan was new: it learns from the answer."""
     alternatives: Sequence[LaneView] = ()
@@ -166,8 +168,10 @@ class Flights:
         return None
 
     def add(self, flight: Flight) -> None:
-        self._flights[flight.id] = flight
-        self.bytes += len(flight.call.request)
+        """Puts it on the table; nothing where it is there already."""
+        if flight.id not in self._flights:
+            self._flights[flight.id] = flight
+            self.bytes += len(flight.call.request)
 
     def remove(self, flight: Flight) -> bool:
         """Takes it off the table; False where it was off already."""

@@ -60,6 +60,11 @@ class Plans:
     def __repr__(self) -> str:
         return f"<Plans over {', '.join(self.options)}>"
 
+    @property
+    def cheapest(self) -> Forecast:
+        """Of the lane that comes first, by its cost."""
+        return self._lanes[0].forecast
+
     def plan(self, ask: Ask, *, variant: str | None = None) -> Plan | Refused:
         """Where this request goes. `variant` restricts the choice to one model variant."""
         if variant is None and (held := self._held) is not None and self._holds(held, ask):

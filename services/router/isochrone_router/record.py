@@ -86,6 +86,7 @@ def _decision(decision: budget_pb2.Decision) -> dict[str, Any]:
         "within_ms": decision.quantile_us / 1e3,
         "target": decision.target,
         "retry_after_ms": decision.retry_after_us / 1e3,
+        "held_ms": decision.held_us / 1e3,
         "device": decision.device,
         "cost": decision.cost,
         "joules": decision.joules,

@@ -214,6 +214,7 @@ def _of_decision(decision: budget_pb2.Decision) -> dict[str, Value | None]:
         "isochrone.plan.expected_ms": decision.expected_us / 1e3 or None,
         "isochrone.plan.quantile_ms": decision.quantile_us / 1e3 or None,
         "isochrone.plan.retry_after_ms": decision.retry_after_us / 1e3 or None,
+        "isochrone.plan.held_ms": decision.held_us / 1e3 or None,
         "isochrone.cost": decision.cost or None,
         "isochrone.energy_j": decision.joules or None,
     }

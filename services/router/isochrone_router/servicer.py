@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
@@ -36,6 +36,7 @@ from isochrone_router.chronicle import Chronicle
 from isochrone_router.decisions import Decisions, of_error, of_refused
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
+from isochrone_router.holding import Holding, hold_s
 from isochrone_router.margin import AnswerMargin
 from isochrone_router.past import Tell
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
@@ -59,6 +60,8 @@ class Sla(NamedTuple):
     target: float
     lanes: tuple[str, ...]
     streams: bool
+    hold: float
+    """The part of the time to spare that requests for dear lanes wait for company."""
 
 
 class Servicer:
@@ -79,7 +82,14 @@ class Servicer:
         clock: Clock,
     ) -> None:
         self._slas = {
-            name: Sla(route.objective_ms / 1e3, route.deadline_ms / 1e3, route.target, route.all_lanes, streams(name))
+            name: Sla(
+                route.objective_ms / 1e3,
+                route.deadline_ms / 1e3,
+                route.target,
+                route.all_lanes,
+                streams(name),
+                route.hold,
+            )
             for name, route in routes.items()
         }
         self.plans = {
@@ -102,6 +112,7 @@ class Servicer:
         self._loop = asyncio.get_running_loop()
         self._expiries = Alarm(flights, moment=attrgetter("expires_at_s"), ring=self._expire, clock=clock)
         self._weights = Weights()
+        self._holding: Holding[Flight] = Holding(at=self._call_at, release=self._go_together)
         self.draining = False
 
     def start(self, call: Call, done: Done, chunks: Chunks | None = None, *, tell: Tell | None = None) -> Leave:
@@ -118,7 +129,8 @@ class Servicer:
             self._refused(flight, error, tell)
             raise
         self._expiries.arm(flight.expires_at_s)
-        self._dispatcher.dispatch(flight, decision)
+        if not self._hold(flight, decision, sla):
+            self._dispatcher.dispatch(flight, decision)
         return partial(self._leave, tell, flight)
 
     def refuse(self, call: Call, error: IsochroneError, chunks: Chunks | None, *, tell: Tell | None) -> None:
@@ -165,7 +177,7 @@ class Servicer:
             return
         if flight.error is None or isinstance(flight.error, DeadlineExceeded):
             now_s = self._clock()
-            took_s = (ledger.first_s or now_s) - ledger.received_s
+            took_s = (ledger.first_s or now_s) - flight.planned_s
             option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
 
     def _report(self, flight: Flight) -> budget_pb2.BudgetReport:
@@ -237,8 +249,19 @@ class Servicer:
 
     def _plan(self, flight: Flight, sla: Sla, *, units: int) -> Plan:
         """Where it goes. Raises what it is refused with."""
-        call, ledger = flight.call, flight.ledger
-        ask = Ask(
+        call = flight.call
+        ask = self._ask(flight, sla, units=units)
+        plan = self.plans[call.route].plan(ask, variant=call.variant)
+        if isinstance(plan, Refused):
+            flight.ledger.opening = of_refused(plan)
+            if plan.reason == "QUEUE_FULL":
+                self._dispatcher.recount(sla.lanes)
+            raise plan.error()
+        self._goes(flight, plan, ask)
+        return plan
+
+    def _ask(self, flight: Flight, sla: Sla, *, units: int) -> Ask:
+        return Ask(
             units=units,
             rank=RANK[flight.tier],
             now_s=self._clock(),
@@ -247,21 +270,54 @@ class Servicer:
             target=sla.target,
             lane_cap=self._limits.lane_jobs,
         )
-        plans = self.plans[call.route]
-        plan = plans.plan(ask, variant=call.variant)
-        if isinstance(plan, Refused):
-            ledger.opening = of_refused(plan)
-            if plan.reason == "QUEUE_FULL":
-                self._dispatcher.recount(sla.lanes)
-            raise plan.error()
+
+    def _goes(self, flight: Flight, plan: Plan, ask: Ask) -> None:
+        """Notes where."""
+        route = flight.call.route
+        plans = self.plans[route]
         if plan.why is Why.LATE:
             flight.due_at_s = late_due_s(ask)
-        flight.plan = plan
+        flight.plan, flight.planned_s = plan, ask.now_s
         if ask.now_s - plan.made_s < HOLDS_S:  # else it was foretold for another, too long ago to learn from
             flight.option = plans.options[plan.lane]
         flight.alternatives = plans.views
-        ledger.opening = self._decisions[call.route].of(plan)
-        return plan
+        flight.ledger.opening = self._decisions[route].of(plan)
+
+    def _hold(self, flight: Flight, plan: Plan, sla: Sla) -> bool:
+        """Lets it wait for company, if it should."""
+        if not sla.hold or flight.call.variant is not None:
+            return False
+        plans = self.plans[flight.call.route]
+        forecast = plans.options[plan.lane].forecast
+        due_in_s = flight.due_at_s - flight.planned_s
+        seconds = hold_s(plan, due_in_s=due_in_s, share=sla.hold, forecast=forecast, cheapest=plans.cheapest)
+        if seconds:
+            self._flights.add(flight)
+            until_s, weight = flight.planned_s + seconds, flight.job.weight
+            self._holding.hold(flight, plan.lane, until_s=until_s, units=weight, full_units=forecast.batch_units)
+        return bool(seconds)
+
+    def _go_together(self, flights: Sequence[Flight]) -> None:
+        """They have waited for company, and are planned anew: for a lane that is cheaper if that has time by now. One
+        that would be refused by now keeps its plan; it was let in."""
+        for flight in flights:
+            if flight.is_over or flight.plan is None:
+                continue
+            route, held_from_s = flight.call.route, flight.planned_s
+            ask = self._ask(flight, self._slas[route], units=flight.job.weight)
+            plan = self.plans[route].plan(ask)
+            if isinstance(plan, Plan):
+                self._goes(flight, plan, ask)
+            else:
+                plan, flight.option = flight.plan, None
+            held_s = ask.now_s - held_from_s
+            finish = plan.finish._replace(expected_s=plan.finish.expected_s + held_s)
+            flight.plan = plan._replace(finish=finish, quantile_s=plan.quantile_s + held_s)
+            flight.ledger.opening = self._decisions[route].of_held(flight.plan, held_s=held_s)
+            self._dispatcher.dispatch(flight, flight.plan)
+
+    def _call_at(self, at_s: float, call: Callable[[], None]) -> object:
+        return self._loop.call_later(max(0.0, at_s - self._clock()), call)
 
     def _on_node_s(self, route: str, objective_s: float) -> float:
         """By when a node is to be done: the answer still has to come back."""

@@ -32,6 +32,8 @@ def planned(report: BudgetReport) -> str:
     said += f" · expected {_ms(decision.expected_us)}"
     if decision.target and decision.quantile_us:
         said += f", {decision.target * 100:g} % within {_ms(decision.quantile_us)}"
+    if decision.held_us:
+        said += f" · waited {_ms(decision.held_us)} for company"
     return said
 
 

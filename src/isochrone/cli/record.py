@@ -141,6 +141,7 @@ def _decision(told: Mapping[str, Any]) -> Decision:
         quantile_us=_us(told, "within_ms"),
         target=_number(told, "target"),
         retry_after_us=_us(told, "retry_after_ms"),
+        held_us=_us(told, "held_ms"),
         device=_text(told, "device"),
         cost=_number(told, "cost"),
         joules=_number(told, "joules"),

@@ -23,6 +23,8 @@ class Decision:
     """The fraction of the route's answers that should meet their objective."""
     retry_after_ms: float
     """Of a refusal: when to come back; 0 where that isn't known."""
+    held_ms: float
+    """How long it waited in the router for company, before it went to a dear device; part of `expected_ms`."""
     device: str
     """The device class that it was for, "cpu"."""
     cost: float
@@ -143,6 +145,7 @@ class Budget:
             within_ms=told.quantile_us / 1e3,
             target=told.target,
             retry_after_ms=told.retry_after_us / 1e3,
+            held_ms=told.held_us / 1e3,
             device=told.device,
             cost=told.cost,
             joules=told.joules,

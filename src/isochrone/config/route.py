@@ -22,6 +22,9 @@ class RouteConfig(Section):
     cost the same, the first."""
     smaller: tuple[LaneName, ...] = ()
     """Lanes of lesser variants, which answer where none of those would be in time."""
+    hold: float = Field(default=0.5, ge=0, le=0.9)
+    """The part of the time to spare that a request waits for company before it goes to a dearer device than the
+    cheapest: a batch of a few costs it nearly as much as a full one. 0: none waits."""
     fallback: tuple[FallbackConfig, ...] = ()
     """What answers where nobody does, in order of preference."""
 

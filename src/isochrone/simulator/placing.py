@@ -12,7 +12,7 @@ from typing import cast
 from isochrone.simulator.contender import Placement
 from isochrone.simulator.job import NEVER_S, Job
 from isochrone.simulator.lane import Fifo, SharedLane
-from isochrone.simulator.router import Node
+from isochrone.simulator.router import Hold, Node
 
 
 class Group:
@@ -60,6 +60,9 @@ class Peer:
 
     def __repr__(self) -> str:
         return f"<Peer {self._placement}>"
+
+    def hold(self, job: Job, now_s: float) -> Hold | None:
+        return None
 
     def place(self, job: Job, now_s: float) -> SharedLane | Fifo | Node | str:
         group = self._group(job)

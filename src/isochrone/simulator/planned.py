@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from isochrone.simulator.job import Job
 from isochrone.simulator.lane import Fifo, SharedLane
-from isochrone.simulator.router import Node
+from isochrone.simulator.router import Hold, Node
 from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
 from isochrone_router.dispatch import LEAST_JOB_S
 from isochrone_router.forecast import Forecast
 from isochrone_router.hedging import Promises, hedge_to
+from isochrone_router.holding import hold_s
 from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
 from isochrone_router.plans import HOLDS_S, Option, Plans
@@ -61,6 +62,7 @@ class Planned:
             for route in routes
         ]
         self._targets = [route.target for route in routes]
+        self._hold = [route.hold if len(route.lanes) > 1 else 0.0 for route in routes]
         self._cap = config.router.limits.lane_jobs
         self._inflight = config.router.limits.inflight
         self._margin_s = config.router.answer_margin_ms / 1e3
@@ -71,7 +73,12 @@ class Planned:
         """When a node promised a job, and how soon."""
         self._kept: tuple[float, float] | None = None
         """The promise that counted last."""
-        self._plan_of: dict[Job, tuple[Plan, Option | None]] = {}
+        self._plan_of: dict[Job, tuple[Plan, Option | None, float]] = {}
+        """And how long it had waited for company."""
+        self._just_asked: tuple[Job, Ask, Plan | Refused] | None = None
+        """For a job that is placed in this moment."""
+        self._held: dict[Job, tuple[Plan, float]] = {}
+        """Who waits for company, with which plan and since when."""
 
     def __repr__(self) -> str:
         return f"<Planned over {', '.join(map(repr, self.views.values()))}>"
@@ -115,10 +122,55 @@ class Planned:
 
     # What the router asks (router.Placer).
 
+    def hold(self, job: Job, now_s: float) -> Hold | None:
+        share = self._hold[job.route]
+        if not share or len(self._plan_of) >= self._inflight:
+            return None
+        plans = self._plans[job.route]
+        ask = self._ask(job, now_s)
+        plan = plans.plan(ask)
+        self._just_asked = job, ask, plan
+        if isinstance(plan, Refused):
+            return None
+        forecast = plans.options[plan.lane].forecast
+        due_in_s = job.promised_s - now_s
+        seconds = hold_s(plan, due_in_s=due_in_s, share=share, forecast=forecast, cheapest=plans.cheapest)
+        if not seconds:
+            return None
+        self._held[job] = plan, now_s
+        self._just_asked = None
+        return Hold(plan.lane, now_s + seconds, forecast.batch_units)
+
     def place(self, job: Job, now_s: float) -> SharedLane | Fifo | Node | str:
+        plans = self._plans[job.route]
+        let_in, held_from_s = self._held.pop(job, (None, now_s))
         if len(self._plan_of) >= self._inflight:
             return "INFLIGHT_FULL"
-        ask = Ask(
+        just_asked, self._just_asked = self._just_asked, None
+        if just_asked is not None and just_asked[0] is job:
+            _, ask, plan = just_asked
+        else:
+            ask = self._ask(job, now_s)
+            plan = plans.plan(ask)
+        is_new = isinstance(plan, Plan) and now_s - plan.made_s < HOLDS_S
+        if isinstance(plan, Refused):
+            if let_in is None:
+                return plan.reason
+            plan = let_in
+        if plan.why is Why.LATE:
+            job.due_s = late_due_s(ask)
+        job.lane = plan.lane
+        self._plan_of[job] = (plan, plans.options[plan.lane] if is_new else None, now_s - held_from_s)
+        job.spare_s = job.promised_s - now_s - plan.quantile_s
+        if isinstance(plan.node, LinkedNode):
+            return self._address(job, plan.node, now_s)
+        self.views[job.lane].forecast.submitted(
+            job.tier, units=job.units, due_s=job.due_s, late=plan.why is Why.LATE, now_s=now_s
+        )
+        return self._lanes[job.lane]
+
+    def _ask(self, job: Job, now_s: float) -> Ask:
+        return Ask(
             units=job.units,
             rank=RANK[job.tier],
             now_s=now_s,
@@ -127,21 +179,6 @@ class Planned:
             target=self._targets[job.route],
             lane_cap=self._cap,
         )
-        plans = self._plans[job.route]
-        plan = plans.plan(ask)
-        if isinstance(plan, Refused):
-            return plan.reason
-        if plan.why is Why.LATE:
-            job.due_s = late_due_s(ask)
-        job.lane = plan.lane
-        self._plan_of[job] = (plan, plans.options[plan.lane] if now_s - plan.made_s < HOLDS_S else None)
-        job.spare_s = job.promised_s - now_s - plan.quantile_s
-        if isinstance(plan.node, LinkedNode):
-            return self._address(job, plan.node, now_s)
-        self.views[job.lane].forecast.submitted(
-            job.tier, units=job.units, due_s=job.due_s, late=plan.why is Why.LATE, now_s=now_s
-        )
-        return self._lanes[job.lane]
 
     def left_lane(self, job: Job) -> None:
         self.views[job.lane].forecast.left(job.tier, job.due_s)
@@ -197,9 +234,10 @@ class Planned:
         self._told.pop(job, None)
         planned = self._plan_of.pop(job, None)
         if planned is not None and teaches and planned[0].why is not Why.LATE and job.attempts == 1:
-            plan, option = planned
+            plan, option, held_s = planned
             if option is not None:  # it was foretold just then
-                option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
+                foretold_s = plan.finish.foretold_s
+                option.correction.observe(foretold_s=foretold_s, took_s=took_s - held_s, now_s=now_s)
 
     def _address(self, job: Job, node: LinkedNode, now_s: float) -> Node:
         seen = cast("SeenNode", node.link)

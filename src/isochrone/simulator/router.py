@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from isochrone.simulator.engine import Engine
 from isochrone.simulator.gate import Gate
@@ -13,6 +13,7 @@ from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.tally import Tally
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.hedging import LOOK_AGAIN_S
+from isochrone_router.holding import Holding
 
 ROUNDING_S = 1e-9
 
@@ -30,8 +31,19 @@ class Node(Protocol):
     def address(self, jobs: Sequence[Job]) -> None: ...
 
 
+class Hold(NamedTuple):
+    """For whom a request waits in the router: others for a lane, until then or until there is a full batch of them."""
+
+    lane: str
+    until_s: float
+    full_units: float
+
+
 class Placer(Protocol):
     """Decides where a router's requests go, from what this router knows."""
+
+    def hold(self, job: Job, now_s: float) -> Hold | None:
+        """Whether it waits for company before it is placed."""
 
     def place(self, job: Job, now_s: float) -> SharedLane | Fifo | Node | str:
         """A queue or a node, with the lane noted in the job; or why it is refused."""
@@ -79,6 +91,7 @@ class Router:
         self._hop_s = hop_s
         self._router_s = router_s
         self._attempts = attempts
+        self._holding: Holding[Job] = Holding(at=engine.at, release=self._go_together)
         self._expiring: dict[int, deque[Job]] = {}
 
     def __repr__(self) -> str:
@@ -86,6 +99,17 @@ class Router:
 
     def receive(self, job: Job) -> None:
         """A request has been read."""
+        hold = self._placer.hold(job, self._engine.now_s)
+        if hold is None:
+            self._place(job)
+        else:
+            self._holding.hold(job, hold.lane, until_s=hold.until_s, units=job.units, full_units=hold.full_units)
+
+    def _go_together(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._place(job)
+
+    def _place(self, job: Job) -> None:
         now_s = self._engine.now_s
         placed = self._placer.place(job, now_s)
         if isinstance(placed, str):

@@ -69,7 +69,7 @@ class BudgetReport(_message.Message):
     def __init__(self, objective_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., total_us: _Optional[int] = ..., missed: _Optional[bool] = ..., stage_us: _Optional[_Iterable[int]] = ..., lane: _Optional[str] = ..., node: _Optional[str] = ..., attempts: _Optional[int] = ..., direct: _Optional[bool] = ..., batch: _Optional[_Union[BatchInfo, _Mapping]] = ..., units: _Optional[int] = ..., first_us: _Optional[int] = ..., chunks: _Optional[int] = ..., blame: _Optional[_Union[Stage, str]] = ..., tier: _Optional[str] = ..., trace_id: _Optional[bytes] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., fallback: _Optional[_Union[Fallback, _Mapping]] = ..., caller: _Optional[str] = ..., won: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("why", "expected_us", "quantile_us", "cost", "device", "joules", "target", "retry_after_us")
+    __slots__ = ("why", "expected_us", "quantile_us", "cost", "device", "joules", "target", "retry_after_us", "held_us")
     WHY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_US_FIELD_NUMBER: _ClassVar[int]
     QUANTILE_US_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class Decision(_message.Message):
     JOULES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_US_FIELD_NUMBER: _ClassVar[int]
+    HELD_US_FIELD_NUMBER: _ClassVar[int]
     why: str
     expected_us: int
     quantile_us: int
@@ -86,7 +87,8 @@ class Decision(_message.Message):
     joules: float
     target: float
     retry_after_us: int
-    def __init__(self, why: _Optional[str] = ..., expected_us: _Optional[int] = ..., quantile_us: _Optional[int] = ..., cost: _Optional[float] = ..., device: _Optional[str] = ..., joules: _Optional[float] = ..., target: _Optional[float] = ..., retry_after_us: _Optional[int] = ...) -> None: ...
+    held_us: int
+    def __init__(self, why: _Optional[str] = ..., expected_us: _Optional[int] = ..., quantile_us: _Optional[int] = ..., cost: _Optional[float] = ..., device: _Optional[str] = ..., joules: _Optional[float] = ..., target: _Optional[float] = ..., retry_after_us: _Optional[int] = ..., held_us: _Optional[int] = ...) -> None: ...
 
 class Fallback(_message.Message):
     __slots__ = ("source", "route", "age_ms", "reason")

@@ -119,10 +119,11 @@ function facts(record) {
 
 /** What was decided about it, and what was expected. */
 function plan({ attempts, decision }) {
-  const { why, expected_ms: expected, within_ms: within, retry_after_ms: again } = decision;
+  const { why, expected_ms: expected, within_ms: within, retry_after_ms: again, held_ms: held } = decision;
   const parts = [attempts ? (WHY[why] ?? why) : words(why).toLowerCase()];
   if (expected) parts.push(`expected ${ms(expected)}`);
   if (within && decision.target) parts.push(`${target(decision.target)} within ${ms(within)}`);
+  if (held) parts.push(`waited ${ms(held)} for company`);
   if (again) parts.push(`come back in ${ms(again)}`);
   return parts.join(", ");
 }
