@@ -85,7 +85,7 @@ function forecast(cell, node) {
   if (predicted === null) return put(cell, "–");
   const ratio = predicted > 0 ? actual / predicted : null;
   const off = ratio !== null && (ratio > 2 || ratio < 0.5);
-  const said = ratio === null ? "" : ratio >= 1 ? `${ratio.toFixed(1)} × as long` : `${ratio.toFixed(2)} of it`;
+  const said = ratio === null ? "" : `${ratio.toFixed(ratio >= 1 ? 1 : 2)} × as long`;
   put(
     cell,
     ms(predicted),
