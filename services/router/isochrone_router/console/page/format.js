@@ -70,6 +70,6 @@ export function line(lane) {
 export const singular = (unit) => (unit ? unit.replace(/s$/, "") : "unit");
 
 export function units(value, unit) {
-  const rounded = value.toFixed(0);
-  return `${rounded} ${rounded === "1" ? singular(unit) : unit || "units"}`;
+  const rounded = value.toFixed(value < 9.95 ? 1 : 0); // a mean: 1.2 images are not 1
+  return `${rounded} ${rounded === "1.0" ? singular(unit) : unit || "units"}`;
 }

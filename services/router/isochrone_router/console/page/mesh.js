@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms, percent, rate, units, words } from "./format.js";
+import { age, count, line, ms, part, rate, units, words } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -101,7 +101,7 @@ function ran(cell, node) {
   const [dropped, computed, wasted] = [sum("dropped"), sum("compute_s"), sum("wasted_s")];
   const told = [
     ...(dropped ? [`${count(dropped)} dropped`] : []),
-    ...(wasted > 0 && computed > 0 ? [`${percent(wasted / computed)} of its time wasted`] : []),
+    ...(wasted > 0 && computed > 0 ? [`${part(wasted / computed)} of its time wasted`] : []),
   ];
   put(cell, `${count(sum("jobs"))} jobs`, ...(told.length ? [["span", "aside", told.join(", ")]] : []));
 }
