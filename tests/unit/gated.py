@@ -1,0 +1,69 @@
+"""A lane gate before a Redis that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from fakes import FakeLanes, flight
+from isochrone_router.lane_gate import LaneGate
+
+STALL_S = 0.05
+LINGER_S = 0.001
+
+
+@dataclass
+class Redis:
+    """A Redis that lets a gate in, or doesn't."""
+
+    away: Exception | None = None
+    opened: list[FakeLanes] = field(default_factory=list)
+    silent: bool = False
+    """Takes connections and answers nothing."""
+
+    async def open(self) -> FakeLanes:
+        if self.away is not None:
+            raise self.away
+        self.opened.append(FakeLanes())
+        self.opened[-1].prompt = not self.silent
+        return self.opened[-1]
+
+    @property
+    def lanes(self) -> FakeLanes:
+        return self.opened[-1]
+
+
+@dataclass
+class Gated:
+    """A gate, its Redis, and the states it has told of, each with its epoch."""
+
+    redis: Redis
+    gate: LaneGate
+    told: list[tuple[str, int]]
+
+
+@asynccontextmanager
+async def gated(redis: Redis | None = None, *, pressure: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Gated]:
+    redis = redis or Redis()
+    told: list[tuple[str, int]] = []
+    gate = LaneGate(
+        redis.open,
+        on_change=lambda: told.append((str(gate.state), gate.epoch)),
+        stall_s=STALL_S,
+        clock=asyncio.get_running_loop().time,
+        pressure=pressure,
+    )
+    await gate.start()
+    running = asyncio.create_task(gate.run())
+    yield Gated(redis, gate, told)
+    running.cancel()
+    gate.close()
+
+
+async def waiting_unclaimed(at: Gated) -> None:
+    """Pushes a job that no node claims."""
+    at.gate.submit(flight(), linger_s=0)
+    await asyncio.sleep(0)
+    assert len(at.redis.lanes.pushes) == 1
