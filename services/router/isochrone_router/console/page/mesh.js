@@ -164,7 +164,7 @@ function quota(cell, caller, name) {
     cell,
     ["b", nearly ? "over" : "", count(told.used)],
     ["span", "quiet", ` of ${QUOTAS[name](count(told.limit))}`],
-    ...(nearly ? [["span", "aside over", "nearly used up"]] : []),
+    ...(nearly ? [["span", "aside over", told.used < told.limit ? "nearly used up" : "used up"]] : []),
   );
 }
 
