@@ -144,6 +144,8 @@ def test_it_is_drawn_with_the_blamed_stage_marked() -> None:
     assert "gold" in text.splitlines()[0]
     assert "Attempt 1, in its lane, was given up after 12.0 ms: its node is gone." in text
     assert text.splitlines()[-1] == f"http://jaeger/trace/{TRACE}"
+    hedged = drawn(explained(record(tries=tries, attempts=2, won=1)))
+    assert "was given up after 12.0 ms, and answered all the same: its node is gone." in hedged
 
 
 def test_a_pages_legs_share_its_axis() -> None:
@@ -184,7 +186,7 @@ def test_misses_are_listed_and_summed_up() -> None:
     text = drawn(view(misses, limit=2, seen=5000, since="10m", route=""))
     rows = [" ".join(line.split()) for line in text.splitlines()]
     assert rows[0] == "5,000 misses in the last 10m; of the last 3 there is more to tell"
-    assert "isochrone.v1.Recsys/Rank 3 queue 2, QUEUE_FULL 1" in rows
+    assert "isochrone.v1.Recsys/Rank 3 queue 2 · QUEUE_FULL 1" in rows
     assert len([row for row in rows if row.endswith(TRACE)]) == 2
     assert any(f"Recsys/Rank shelf 21.3 ms 15 ms queue ranker.fp32@cpu recsys-0 {TRACE}" in row for row in rows)
     assert rows[-1] == "and 1 more: --limit"

@@ -73,7 +73,7 @@ def test_a_record_tells_it_as_well() -> None:
     assert sentence(record) == ("Answered after 2.5 ms, by a fallback: last good answer, 12 s old, because OVERLOAD.")
     late = Record.of(TOLD | {"total_ms": 16})
     assert sentence(late).startswith("Answered after 16.0 ms, late by 1.0 ms, by a fallback")
-    assert "OVERLOAD, fallback" in drawn(view([record], limit=5, seen=1, since="10 min", route=""))
+    assert "OVERLOAD (fallback)" in drawn(view([record], limit=5, seen=1, since="10 min", route=""))
 
 
 @pytest.mark.parametrize("told", [None, [], {}, {"age_ms": -1}, {"age_ms": "old", "source": 3}, {"age_ms": 2**80}])

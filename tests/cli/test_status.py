@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from rich.text import Text
 
-from isochrone.cli import main
+from isochrone.cli import main, screen
 from isochrone.cli.admin import url_of, wait_ready
 from isochrone.errors import Unavailable
 
@@ -134,15 +135,15 @@ def test_once_prints_routes_lanes_nodes_and_callers(admin: Admin, capsys: pytest
     """Figures with their units; an attainment below its target is not rounded up to it."""
     assert run("status", "--once", "--admin", f"http://{admin.address}/") == 0
     printed = capsys.readouterr().out
-    assert "shop  router router, pid 42, up 5 min, 7 requests under way (20 kB)  redis stalled" in printed
+    assert "shop  router router, pid 42, up 5 min, 7 under way (20 kB)  redis stalled" in printed
     rows = {line.split()[0]: " ".join(line.split()) for line in printed.splitlines() if line.strip()}
     assert rows["isochrone.v1.Recsys/Rank"] == (
-        "isochrone.v1.Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15.0 ms 321/s 12,345 20 0.00042 "
-        "5 RESOURCE_EXHAUSTED 4 OVERLOAD, 1 QUOTA"
+        "isochrone.v1.Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15 ms 321/s 12,345 20 0.00042"
     )
-    assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 4.50 ms 2.5 250.0 2 1 over the links"
+    assert "Recsys/Rank 5 RESOURCE_EXHAUSTED 4 OVERLOAD 1 QUOTA" in " ".join(printed.split())
+    assert rows["ranker.fp32@cpu"] == "ranker.fp32@cpu 3 4.50 ms 2.5 250.0 2 1 links"
     assert rows["recsys-0"] == ("recsys-0 silent cpu 100 250 3 180 µs ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 20 %")
-    assert rows["backend"] == "backend gold, standard 80.0/s 200/s 3 100 shared 4 QUOTA, 1 TIER_DENIED"
+    assert rows["backend"] == "backend gold, standard 80.0/s 200/s 3 100 shared 4 QUOTA"
     assert rows["reports"] == "reports batch 0.0/s - - - - -"
 
 
@@ -152,10 +153,28 @@ def test_it_says_where_requests_were_sent_and_what_came_of_that(
     """Each lane of a route with its share, the planner's reasons, and what was foretold against what came."""
     assert run("status", "--once", "--admin", admin.address) == 0
     printed = capsys.readouterr().out
-    assert "second attempts  12 made, 2 denied · of these hedges: 9 made, 7 won, 1 denied" in printed
+    assert "second attempts  12 made, 2 denied · hedges 9 made, 7 won, 1 denied" in printed
     rows = [" ".join(line.split()) for line in printed.splitlines()]
     assert "Recsys/Rank ranker.int8@cpu 75.0 % cheapest 90 %, late 10 % 1.04 99.89 % 3.10 ms 6.02 ms" in rows
     assert "ranker.fp32@cuda 25.0 % cheapest - - - -" in rows
+
+
+def test_eighty_columns_are_enough(
+    admin: Admin, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is cut, and no line is longer than the terminal: what has no room beside stands below."""
+    monkeypatch.setattr(screen.out, "_force_terminal", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run("status", "--once", "--admin", admin.address) == 0
+    lines = [Text.from_ansi(line).plain for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    rows = [" ".join(line.split()) for line in lines]
+    assert not any("…" in row for row in rows)
+    assert "Recsys/Rank 99.899 % 99.9 % 2.35 ms 11.3 ms 15 ms 321/s 20" in rows
+    assert rows[rows.index("Recsys/Rank 0.00042 5 RESOURCE_EXHAUSTED 4 OVERLOAD") + 1] == "1 QUOTA"
+    assert rows[rows.index("ranker.int8@cpu 75.0 % 1.04 99.89 % 3.10 ms 6.02 ms") + 1] == "cheapest 90 %, late 10 %"
+    assert "recsys-0 silent cpu 100 250 3 180 µs" in rows
+    assert "recsys-0 ranker.fp32@cpu 0.12 ms + 7.9 µs a unit ± 20 %" in rows
 
 
 @pytest.mark.parametrize(

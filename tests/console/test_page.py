@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from .conftest import OpenPage
-from .fake_router import FAN_OUT_TRACE, RANK, TRACE, FakeRouter, part, record
+from .fake_router import CHEAP, DEAR, FAN_OUT_TRACE, RANK, TRACE, FakeRouter, part, record
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page
@@ -74,7 +74,7 @@ async def test_a_panel_says_where_requests_were_sent_and_what_came_of_that(
     panel = page.get_by_role("article", name="Recsys/Rank")
     rows = panel.get_by_role("table", name="where requests were sent").locator("tbody tr")
     assert [await words_of(row) for row in await rows.all()] == [
-        "ranker.fp32@cpu the cheapest in time 80.0 %, planned late 20.0 % "
+        "ranker.fp32@cpu 80.0 % the cheapest in time · 20.0 % planned late "
         "66.6 % 6.40 → 6.40 90.0 % 0.0025 3.10 to 6.02",
         "ranker.fp32@cuda the cheapest in time 33.3 % - - 0.03 1.20 to 1.90",
     ]
@@ -84,6 +84,28 @@ async def test_a_panel_says_where_requests_were_sent_and_what_came_of_that(
     )
     assert not await page.get_by_role("article", name="Router/FanOut").locator(".decisions").is_visible()
     assert "12 sent again, 9 of them hedges, of which 7 won, 2 denied" in await page.locator("#processes").inner_text()
+
+
+async def test_what_nobody_knows_yet_is_no_zero(router: FakeRouter, open_page: OpenPage) -> None:
+    """A lane that foretells nothing before its first answers; a route of which nothing was answered; a part so small
+    that it would be rounded away."""
+    router.part["outlooks"] = {RANK: {CHEAP: [0.0, 0.0, None]}}
+    for span in (router.part["now"], router.part["window"]):
+        requests, met, _, stage_us, blamed = span["routes"][RANK]
+        span["routes"][RANK] = [requests, met, [], [0 for _ in stage_us], blamed]
+        span["decisions"] = [
+            [RANK, "plan", CHEAP, "cheapest", 2, 0, 0, 0.0, 0.0, 0.0],
+            [RANK, "plan", DEAR, "cheapest", 5000, 0, 0, 0.0, 0.0, 4e-7],
+        ]
+    page = await open_page(router.url)
+    panel = page.get_by_role("article", name="Recsys/Rank")
+    assert await panel.get_by_role("heading", level=4).first.inner_text() == "None was answered, 15 min"
+    assert await words_of(panel.locator(".stages tbody tr").first) == "mean ms - - - - - -"
+    rows = panel.get_by_role("table", name="where requests were sent").locator("tbody tr")
+    assert [await words_of(row) for row in await rows.all()] == [
+        "ranker.fp32@cpu the cheapest in time < 0.1 % - - 0 not known yet",
+        "ranker.fp32@cuda the cheapest in time 99.96 % - - 0.000000337 no node",
+    ]
 
 
 async def test_callers_are_shown_with_their_quotas(router: FakeRouter, open_page: OpenPage) -> None:
@@ -202,7 +224,7 @@ async def test_a_fan_out_shows_its_legs_and_what_was_given_up(router: FakeRouter
     dialog = page.get_by_role("dialog", name="Router/FanOut")
     legs = dialog.get_by_role("table", name="Legs of the fan-out").locator("tbody tr")
     assert [await words_of(leg) for leg in await legs.all()] == ["shelf 8.00 ms met", "also 23.0 ms missed"]
-    assert await dialog.get_by_text("recsys-1, 12.0 ms: its node is gone").is_visible()
+    assert await dialog.get_by_text("recsys-1, after 12.0 ms: its node is gone").is_visible()
     assert await dialog.get_by_role("link", name="open in Jaeger").get_attribute("href") == (
         f"http://127.0.0.1:16686/trace/{FAN_OUT_TRACE}"
     )

@@ -44,13 +44,14 @@ def sentence(record: Record) -> str:
 
 
 def given_up(record: Record) -> list[str]:
-    """A line for each attempt that was given up for another."""
+    """A line for each attempt that was given up for another; one that was hedged may yet be the one that answered."""
     lines = []
     for number, one in enumerate(record.tries, 1):
         spent_ms, node = one.get("ms"), one.get("node")
         after = f" after {ms(spent_ms)}" if isinstance(spent_ms, int | float) else ""
         where = f"on {node}" if node else "in its lane"
-        lines.append(f"Attempt {number}, {where}, was given up{after}: {one.get('why') or 'nobody says why'}.")
+        won = ", and answered all the same" if record.report.won == number else ""
+        lines.append(f"Attempt {number}, {where}, was given up{after}{won}: {one.get('why') or 'nobody says why'}.")
     return lines
 
 

@@ -45,21 +45,24 @@ def _summary(records: Sequence[Record]) -> Table:
     table.add_column("to blame")
     for route, misses in Counter(record.route for record in records).most_common():
         reasons = Counter(_reason(record) for record in records if record.route == route)
-        told = Text(", ").join(Text.assemble(_coloured(reason), f" {n:,}") for reason, n in reasons.most_common())
+        told = Text(" · ", "dim").join(
+            Text.assemble(_coloured(reason), f" {n:,}") for reason, n in reasons.most_common()
+        )
         table.add_row(route, f"{misses:,}", told)
     return table
 
 
 @dataclass(frozen=True, slots=True)
 class _Latest:
-    """One line each. Where there is little room, without lane and node: a trace id that is cut is none."""
+    """One line each. Where there is little room, without objective, lane and node: a trace id that is cut is none."""
 
     records: Sequence[Record]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         places = options.max_width >= _ROOM_FOR_PLACES
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for column in ("when", "route", "took", "of", "blame", *(("lane", "node") if places else ()), "trace"):
+        table = Table(box=None, padding=(0, 2 if places else 1, 0, 0), header_style="dim", pad_edge=False)
+        of, where = (("of",), ("lane", "node")) if places else ((), ())
+        for column in ("when", "route", "took", *of, "blame", *where, "trace"):
             right = column in ("took", "of")
             whole = right or column in ("when", "trace")
             table.add_column(column, justify="right" if right else "left", no_wrap=whole, overflow="fold")
@@ -71,7 +74,7 @@ class _Latest:
                 f"{record.at:%H:%M:%S}" if record.at is not None else "?",
                 route,
                 Text(f"{record.spent_ms:,.1f} ms", "bold red"),
-                f"{record.report.objective_us / 1e3:g} ms",
+                *([f"{record.report.objective_us / 1e3:g} ms"] if places else []),
                 _coloured(_reason(record)),
                 *((record.report.lane or "-", record.report.node or "-") if places else ()),
                 record.trace_id,
@@ -86,7 +89,7 @@ def _reason(record: Record) -> str:
         error = record.error.rpartition(", ")[2]
         return f"{error} in {record.blame}" if record.blame else error
     if record.verdict == "fallback":
-        return f"{record.report.fallback.reason or '?'}, fallback"
+        return f"{record.report.fallback.reason or '?'} (fallback)"
     if record.is_planned_late:
         return f"{record.blame} (planned late)" if record.blame else "planned late"
     return record.blame or "a leg"

@@ -9,7 +9,7 @@ import typer
 
 from isochrone.cli.admin import DEFAULT_URL, fetch_status, url_of
 from isochrone.cli.finite import finite
-from isochrone.cli.screen import err, examples, out
+from isochrone.cli.screen import err, examples, out, wide
 from isochrone.cli.trust import Ca, Certificate, Key, context_of
 from isochrone.errors import Unavailable
 
@@ -39,13 +39,13 @@ def status(
     """
     import json
 
-    from isochrone.cli.status_view import view
+    from isochrone.cli.status_view import StatusView
 
     base, trust = url_of(admin), context_of(ca, certificate, key)
     if as_json:
         print(json.dumps(fetch_status(base, trust=trust), indent=2))
     elif once or not out.is_terminal:
-        out.print(view(fetch_status(base, trust=trust)))
+        wide().print(StatusView(fetch_status(base, trust=trust)))
     else:
         _watch(base, interval, trust)
 
@@ -56,15 +56,15 @@ def _watch(base: str, interval_s: float, trust: SSLContext | None) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from isochrone.cli.status_view import view
+    from isochrone.cli.status_view import StatusView
 
-    shown: Any = view(fetch_status(base, trust=trust))
-    with Live(shown, console=out, auto_refresh=False, vertical_overflow="visible") as live:
+    shown: Any = StatusView(fetch_status(base, trust=trust))
+    with Live(shown, console=out, auto_refresh=False, vertical_overflow="ellipsis") as live:
         try:
             while True:
                 time.sleep(interval_s)
                 try:
-                    shown = view(fetch_status(base, trust=trust))
+                    shown = StatusView(fetch_status(base, trust=trust))
                     live.update(shown, refresh=True)
                 except Unavailable as error:
                     live.update(Group(shown, Text(error.message, style="bold red")), refresh=True)

@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeGuard
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from isochrone.cli.plan_in_words import plain
+from isochrone.cli.status_fields import (
+    NONE,
+    as_count,
+    as_number,
+    cost,
+    counts,
+    duration,
+    figure,
+    is_number,
+    latency,
+    list_of,
+    ms,
+    percent,
+    promise,
+    section,
+    short,
+    size,
+    state,
+    state_and_why,
+)
 
-_NONE = Text("-", style="dim")
-_GOOD = {"up", "linked", "lane", "shared"}
-_BAD = {"down", "silent", "stalled", "refused"}
+_ROOM = 140
+"""Columns of a terminal where each table has all that it has to say side by side; 80 do for what is shown else."""
+_WORDS = frozenset(
+    {
+        *("state", "device", "through", "errors", "refused", "lane", "why", "latency of a batch", "tiers", "quotas"),
+        "refused here",
+    }
+)
 
 
-def view(status: Mapping[str, Any]) -> RenderableType:
-    """All of it, one below the other."""
-    routes = _list(status, "routes")
-    parts: list[RenderableType] = [_headline(status), *_second_attempts(status), "", _routes(routes)]
-    if any(_list(route, "lanes") for route in routes):
-        parts += ["", _plans(routes)]
-    parts += ["", _lanes(_list(status, "lanes")), "", _nodes(_list(status, "nodes"))]
-    if callers := _list(status, "callers"):
-        parts += ["", _callers(callers)]
-    return Group(*parts)
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """All of it, one below the other, in the room that there is."""
+
+    status: Mapping[str, Any]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        is_wide = options.max_width >= _ROOM
+        yield _headline(self.status)
+        yield from _second_attempts(self.status)
+        for table in self._tables(is_wide=is_wide):
+            yield ""
+            yield table
+
+    def _tables(self, *, is_wide: bool) -> Iterator[RenderableType]:
+        routes, nodes = list_of(self.status, "routes"), list_of(self.status, "nodes")
+        yield _routes(routes, is_wide=is_wide)
+        if (failures := _failures(routes, is_wide=is_wide)) is not None:
+            yield failures
+        if any(list_of(route, "lanes") for route in routes):
+            yield _plans(routes) if is_wide else _plans_below(routes)
+        yield _lanes(list_of(self.status, "lanes"))
+        yield _nodes(nodes, is_wide=is_wide)
+        if not is_wide and any(section(node, "latency") for node in nodes):
+            yield _latencies(nodes)
+        if callers := list_of(self.status, "callers"):
+            yield _callers(callers)
 
 
 def _headline(status: Mapping[str, Any]) -> Text:
-    router, redis = _section(status, "router"), _section(status, "redis")
+    router, redis = section(status, "router"), section(status, "redis")
     up_s = router.get("uptime_s")
     head = Text.assemble(
         (str(status.get("mesh", "mesh")), "bold"),
         f"  router {router.get('name', '?')}",
         f", pid {router['pid']}" if "pid" in router else "",
-        f", up {_duration(up_s)}" if _is_number(up_s) else "",
-        f", {router.get('inflight', 0)} requests under way",
-        f" ({_size(router['inflight_bytes'])})" if _is_number(router.get("inflight_bytes")) else "",
+        f", up {duration(up_s)}" if is_number(up_s) else "",
+        f", {router.get('inflight', 0)} under way",
+        f" ({size(router['inflight_bytes'])})" if is_number(router.get("inflight_bytes")) else "",
         "  redis ",
-        _state(redis.get("state", "?")),
+        state(redis.get("state", "?")),
     )
     if router.get("draining"):
         head.append("  draining", "bold yellow")
@@ -47,208 +90,186 @@ def _headline(status: Mapping[str, Any]) -> Text:
 
 
 def _second_attempts(status: Mapping[str, Any]) -> list[Text]:
-    """ "second attempts  12 made, 2 denied · 9 of them hedges, 7 won, 1 denied"; nothing where there were none."""
-    found = _section(_section(status, "router"), "second_attempts")
+    """ "second attempts  12 made, 2 denied · hedges 9 made, 7 won, 1 denied"; nothing where there were none."""
+    found = section(section(status, "router"), "second_attempts")
     made, denied, hedges, won, hedges_denied = (
-        found.get(key) if _is_number(found.get(key)) else 0
-        for key in ("made", "denied", "hedges", "hedges_won", "hedges_denied")
+        as_number(found.get(key)) for key in ("made", "denied", "hedges", "hedges_won", "hedges_denied")
     )
     if not made and not denied:
         return []
     said = f"second attempts  {made:,} made, {denied:,} denied"
     if hedges or hedges_denied:
-        said += f" · of these hedges: {hedges:,} made, {won:,} won, {hedges_denied:,} denied"
+        said += f" · hedges {hedges:,} made, {won:,} won, {hedges_denied:,} denied"
     return [Text(said)]
 
 
-def _routes(routes: list[Mapping[str, Any]]) -> Table:
-    refuse = any(_section(route, "refused") for route in routes)
-    columns = ("in time", "aim", "p50", "p99", "objective", "rate", "requests", "missed", "cost of 1,000", "errors")
-    table = _table("route", *columns, *(["refused"] if refuse else []))
+def _routes(routes: list[Mapping[str, Any]], *, is_wide: bool) -> Table:
+    """Each against its target."""
+    more = ("requests", "missed", "cost of 1,000") if is_wide else ("missed",)
+    table = _table("route", "in time", "target", "p50", "p99", "objective", "rate", *more)
     for route in routes:
         attainment, target = route.get("attainment"), route.get("target")
-        kept = not (_is_number(attainment) and _is_number(target)) or attainment >= target
-        errors, refused = _section(route, "errors"), _section(route, "refused")
+        kept = not (is_number(attainment) and is_number(target)) or attainment >= target
+        in_time = percent(attainment).copy()
+        if is_number(attainment):
+            in_time.stylize("green" if kept else "bold red")
         table.add_row(
-            str(route.get("route", "?")),
-            Text(_percent(attainment), style="green" if kept else "bold red") if _is_number(attainment) else _NONE,
-            _percent(target) if _is_number(target) else _NONE,
-            _ms(route.get("p50_ms")),
-            _ms(route.get("p99_ms")),
-            _ms(route.get("objective_ms")),
-            _figure(route.get("rate_per_s"), "/s"),
-            _figure(route.get("requests")),
-            _figure(route.get("missed")),
-            _cost(route.get("cost_per_1000")),
-            Text(", ".join(f"{n} {code}" for code, n in errors.items()), style="red") if errors else _NONE,
-            *([Text(", ".join(f"{n} {reason}" for reason, n in refused.items()) or "-")] if refuse else []),
+            str(route.get("route", "?")) if is_wide else short(route.get("route")),
+            in_time,
+            percent(target),
+            ms(route.get("p50_ms")),
+            ms(route.get("p99_ms")),
+            promise(route.get("objective_ms")),
+            figure(route.get("rate_per_s"), "/s"),
+            *([figure(route.get("requests"))] if is_wide else []),
+            figure(route.get("missed")),
+            *([cost(route.get("cost_per_1000"))] if is_wide else []),
         )
     return table
+
+
+def _failures(routes: list[Mapping[str, Any]], *, is_wide: bool) -> Table | None:
+    """What went wrong; with little room also what answers cost. None where there is nothing to say."""
+    table = (
+        _table("failures", "errors", "refused") if is_wide else _table("route", "cost\nof 1,000", "errors", "refused")
+    )
+    for route in routes:
+        errors, refused = counts(section(route, "errors")), counts(section(route, "refused"))
+        spent = route.get("cost_per_1000")
+        if errors or refused or (spent and not is_wide):
+            wrongs = (Text(errors, "red") if errors else NONE, Text(refused) if refused else NONE)
+            table.add_row(short(route.get("route")), *([] if is_wide else [cost(spent)]), *wrongs)
+    return table if table.row_count else None
+
+
+_OUTLOOK = ("took / expected", "as foretold", "expected now", "at the target")
+"""What came of a lane's plans; and when a request that came now would be answered, in the mean and at the target's
+quantile."""
 
 
 def _plans(routes: list[Mapping[str, Any]]) -> Table:
     """Where each route's requests were sent and why, what came of that, and what a request may expect now."""
-    table = _table("plans", "lane", "sent there", "why", "took / expected", "as foretold", "expected now", "or less")
+    table = _table("plans", "lane", "sent there", "why", *_OUTLOOK)
     for route in routes:
-        name, ways = str(route.get("route", "?")).rpartition(".")[2], _list(route, "lanes")
-        sent = sum(_number(way.get("requests")) for way in ways)
+        ways = list_of(route, "lanes")
         for number, way in enumerate(ways):
-            why = _section(way, "why")
-            requests = _number(way.get("requests"))
-            reasons = [(str(one), f"{100 * _number(count) / requests:.0f} %") for one, count in why.items() if requests]
-            table.add_row(
-                "" if number else name,
-                str(way.get("lane", "?")),
-                f"{100 * requests / sent:.1f} %" if sent else _NONE,
-                ", ".join(one if len(reasons) == 1 else f"{one} {share}" for one, share in reasons) or _NONE,
-                _figure(way.get("took_ratio"), digits=2),
-                _percent(way["within"]) if _is_number(way.get("within")) else _NONE,
-                _ms(way.get("expected_ms")),
-                _ms(way.get("within_ms")),
-            )
+            name = "" if number else short(route.get("route"))
+            table.add_row(name, str(way.get("lane", "?")), _share(way, ways), _why(way) or NONE, *_outlook(way))
     return table
+
+
+def _plans_below(routes: list[Mapping[str, Any]]) -> Table:
+    """The same with each lane in a row below its route, and why below the lane."""
+    heads = ("sent there", *_OUTLOOK)
+    table = _table("plans", *("\n".join(head.rsplit(maxsplit=1)) for head in heads))
+    table.columns[0].no_wrap = False
+    for route in routes:
+        if ways := list_of(route, "lanes"):
+            table.add_row(Text(short(route.get("route")), "bold"))
+        for way in ways:
+            why = [Text(told, "dim")] if (told := _why(way)) else []
+            lane = Padding(Group(str(way.get("lane", "?")), *why), (0, 0, 0, 2))
+            table.add_row(lane, _share(way, ways), *_outlook(way))
+    return table
+
+
+def _share(way: Mapping[str, Any], ways: list[Mapping[str, Any]]) -> Text:
+    sent = sum(as_number(one.get("requests")) for one in ways)
+    return Text(f"{100 * as_number(way.get('requests')) / sent:.1f} %") if sent else NONE
+
+
+def _why(way: Mapping[str, Any]) -> str:
+    """ "cheapest 90 %, late 10 %"; without a share where it is the only reason."""
+    why, requests = section(way, "why"), as_number(way.get("requests"))
+    reasons = [(str(one), f"{100 * as_number(times) / requests:.0f} %") for one, times in why.items() if requests]
+    return ", ".join(one if len(reasons) == 1 else f"{one} {share}" for one, share in reasons)
+
+
+def _outlook(way: Mapping[str, Any]) -> tuple[Text, ...]:
+    """Nothing is expected of a lane whose nodes foretell nothing, before the first answers came."""
+    known = as_number(way.get("expected_ms")) > 0
+    return (
+        figure(way.get("took_ratio"), digits=2),
+        percent(way.get("within")),
+        ms(way.get("expected_ms")) if known else NONE,
+        ms(way.get("within_ms")) if known else NONE,
+    )
 
 
 def _lanes(lanes: list[Mapping[str, Any]]) -> Table:
-    table = _table("lane", "waiting", "wait", "requests a batch", "units a batch", "nodes", "standing back", "way")
+    back = any(as_number(lane.get("standing_back")) for lane in lanes)
+    more = ["standing\nback"] if back else []
+    table = _table("lane", "waiting", "wait", "requests\na batch", "units\na batch", "nodes", *more, "through")
     for lane in lanes:
+        mode = lane.get("mode", "?")
         table.add_row(
             str(lane.get("lane", "?")),
-            _figure(lane.get("depth")),
-            _ms(lane.get("wait_ms")),
-            _figure(lane.get("mean_jobs"), digits=1),
-            _figure(lane.get("mean_units"), digits=1),
-            _figure(_count(lane.get("nodes"))),
-            _figure(lane.get("standing_back")) if lane.get("standing_back") else _NONE,
-            _state({"links": "over the links"}.get(lane.get("mode", "?"), lane.get("mode", "?"))),
+            figure(lane.get("depth")),
+            ms(lane.get("wait_ms")),
+            figure(lane.get("mean_jobs"), digits=1) if lane.get("mean_jobs") else NONE,
+            figure(lane.get("mean_units"), digits=1) if lane.get("mean_units") else NONE,
+            figure(as_count(lane.get("nodes"))),
+            *([figure(lane.get("standing_back")) if lane.get("standing_back") else NONE] if back else []),
+            state("Redis" if mode == "lane" else mode),
         )
     return table
 
 
-def _nodes(nodes: list[Mapping[str, Any]]) -> Table:
-    table = _table("node", "state", "device", "batches", "requests", "under way", "round trip", "latency of a batch")
+def _nodes(nodes: list[Mapping[str, Any]], *, is_wide: bool) -> Table:
+    more = ("latency of a batch",) if is_wide else ()
+    table = _table("node", "state", "device", "batches", "requests", "under way", "round trip", *more)
     for node in nodes:
-        latencies = _section(node, "latency")
-        fits = [f"{lane}  {_latency(fit)}" for lane, fit in latencies.items() if isinstance(fit, Mapping)]
+        fits = "\n".join(f"{lane}  {fit}" for lane, fit in _fits(node))
         table.add_row(
             str(node.get("name", "?")),
-            _state_and_why(node),
+            state_and_why(node),
             str(node.get("device", "-")),
-            _figure(node.get("batches")),
-            _figure(node.get("jobs")),
-            _figure(node.get("inflight")),
-            _figure(node.get("rtt_us"), " µs"),
-            "\n".join(fits) or _NONE,
+            figure(node.get("batches")),
+            figure(node.get("jobs")),
+            figure(node.get("inflight")),
+            figure(node.get("rtt_us"), " µs"),
+            *([fits or NONE] if is_wide else []),
         )
     return table
+
+
+def _latencies(nodes: list[Mapping[str, Any]]) -> Table:
+    """How long batches take at each node, where there is no room for it beside."""
+    table = _table("node", "lane", "latency of a batch")
+    for node in nodes:
+        for number, (lane, fit) in enumerate(_fits(node)):
+            table.add_row("" if number else str(node.get("name", "?")), lane, fit)
+    return table
+
+
+def _fits(node: Mapping[str, Any]) -> list[tuple[str, str]]:
+    fits = section(node, "latency").items()
+    return [(str(lane), latency(fit)) for lane, fit in fits if isinstance(fit, Mapping)]
 
 
 def _callers(callers: list[Mapping[str, Any]]) -> Table:
     """Of this router alone; the limits are for all together."""
     table = _table("caller", "tiers", "rate", "of", "under way", "of", "quotas", "refused here")
     for caller in callers:
-        quotas, refused = _section(caller, "quotas"), _section(caller, "refused")
-        rate, slots = _section(quotas, "rate"), _section(quotas, "concurrency")
+        quotas, refused = section(caller, "quotas"), counts(section(caller, "refused"))
+        rate, slots = section(quotas, "rate"), section(quotas, "concurrency")
         tiers = caller.get("tiers")
         table.add_row(
             str(caller.get("caller", "?")),
-            ", ".join(map(str, tiers)) if isinstance(tiers, list) else _NONE,
-            _figure(caller.get("rate_per_s"), "/s", digits=1),
-            _figure(rate.get("limit"), "/s"),
-            _figure(slots.get("used")),
-            _figure(slots.get("limit")),
-            _state("shared" if caller.get("shared") else "by share") if quotas else _NONE,
-            Text(", ".join(f"{n} {reason}" for reason, n in refused.items()), style="red") if refused else _NONE,
+            ", ".join(map(str, tiers)) if isinstance(tiers, list) else NONE,
+            figure(caller.get("rate_per_s"), "/s", digits=1),
+            figure(rate.get("limit"), "/s"),
+            figure(slots.get("used")),
+            figure(slots.get("limit")),
+            state("shared" if caller.get("shared") else "by share") if quotas else NONE,
+            Text(refused, style="red") if refused else NONE,
         )
     return table
-
-
-def _latency(fit: Mapping[str, Any]) -> str:
-    """ "0.12 ms + 7.9 µs a unit ± 20 %"."""
-    base, unit, spread = (fit.get(key) for key in ("base_us", "per_unit_us", "spread"))
-    text = f"{base / 1e3:.2f} ms" if _is_number(base) else "?"
-    text += f" + {unit:.1f} µs a unit" if _is_number(unit) else ""
-    return text + (f" ± {spread * 100:.0f} %" if _is_number(spread) else "")
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for index, column in enumerate(columns):
-        words = column in (
-            "state",
-            "device",
-            "way",
-            "errors",
-            "refused",
-            "lane",
-            "why",
-            "latency of a batch",
-            "tiers",
-            "quotas",
-            "refused here",
-        )
-        table.add_column(column, justify="left" if index == 0 or words else "right", no_wrap=index == 0)
+        left = index == 0 or column in _WORDS
+        table.add_column(column, justify="left" if left else "right", no_wrap=index == 0, vertical="top")
     return table
-
-
-def _list(of: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = of.get(key)
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-def _section(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = of.get(key)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _count(value: object) -> object:
-    """How many: of a list, its length."""
-    return len(value) if isinstance(value, list | tuple) else value
-
-
-def _number(value: object) -> float:
-    return value if _is_number(value) else 0
-
-
-def _cost(value: Any) -> Text:
-    """Per 1,000 answers in time."""
-    return Text(plain(value)) if _is_number(value) else _NONE
-
-
-def _figure(value: Any, unit: str = "", *, digits: int = 0) -> Text:
-    return Text(f"{value:,.{digits}f}{unit}") if _is_number(value) else _NONE
-
-
-def _ms(value: Any) -> Text:
-    return Text(f"{value:.2f} ms" if value < 10 else f"{value:.1f} ms") if _is_number(value) else _NONE
-
-
-def _percent(value: float) -> str:
-    """Never rounded up to a promise that was not kept."""
-    digits = 10 if value < 0.99 else 1000
-    return f"{int(value * 100 * digits + 1e-6) / digits:g} %"
-
-
-def _state(value: object) -> Text:
-    word = str(value)
-    return Text(word, style="green" if word in _GOOD else "bold red" if word in _BAD else "yellow")
-
-
-def _state_and_why(node: Mapping[str, Any]) -> Text:
-    """Why there is no link comes below the state."""
-    state, why = _state(node.get("state", "?")), str(node.get("reason") or "")
-    return Text.assemble(state, "\n", (why, "dim")) if why else state
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _size(size_bytes: float) -> str:
-    return f"{size_bytes / 1024:.0f} kB" if size_bytes < 2**20 else f"{size_bytes / 2**20:.1f} MB"

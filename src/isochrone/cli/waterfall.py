@@ -96,7 +96,7 @@ class Waterfall:
             spare = Bar("to spare", self.starts_us + report.total_us, left_us)
             yield _line(spare, axis_us, width, report.objective_us, "bright_black", options.ascii_only, faint=True)
         for footer in _footers(report):
-            yield Text(footer, "dim")
+            yield Text("\n".join(_folded(footer, options.max_width)), "dim")
 
 
 def _line(
@@ -124,6 +124,17 @@ def _drawn(cells: float, ascii_only: bool, faint: bool) -> str:
         return ("." if faint and ascii_only else "░" if faint else "#") * max(1, round(cells))
     eighths = max(1, round(cells * 8))
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+
+
+def _folded(footer: str, width: int) -> list[str]:
+    """In lines that end where a part of it does."""
+    lines: list[str] = []
+    for part in footer.split(" · "):
+        if lines and len(lines[-1]) + len(part) + 3 <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _headline(report: BudgetReport, said: str) -> Text:

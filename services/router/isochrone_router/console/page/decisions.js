@@ -1,7 +1,7 @@
 // Where the requests of a route were sent and why, what was foretold and what came, and what was refused.
 
 import { el, keyed, put } from "./dom.js";
-import { bareMs, cost, count, percent, words } from "./format.js";
+import { bareMs, cost, count, part, percent, words } from "./format.js";
 
 export const WHY = {
   cheapest: "the cheapest in time",
@@ -12,14 +12,14 @@ export const WHY = {
 };
 
 const COLUMNS = [
-  ["Sent there", (lane) => [lane.share === null ? "–" : percent(lane.share)]],
+  ["Sent there", (lane) => [lane.share === null ? "–" : part(lane.share)]],
   [
     "Expected → took, ms",
     (lane) => [lane.took_ms === null ? "–" : `${bareMs(lane.expected_ms)} → ${bareMs(lane.took_ms)}`],
   ],
   ["As foretold", (lane) => [percent(lane.within)]],
-  ["Cost of 1,000", (lane) => [cost(lane.cost_per_1000)]],
-  ["Now, ms", (_, now) => [now ? `${bareMs(now.expected_ms)} to ${bareMs(now.within_ms)}` : "no node"]],
+  ["Cost in 1,000", (lane) => [cost(lane.cost_per_1000)]],
+  ["If sent now, ms", (_, now) => [outlook(now)]],
 ];
 
 /** Below the budget of a route's panel. */
@@ -74,11 +74,18 @@ export class Decisions {
 function fill(row, lane, now) {
   const whys = Object.entries(lane.why).sort(([, a], [, b]) => b - a);
   const said = whys.map(([why, times]) => {
-    const share = whys.length > 1 ? ` ${percent(times / lane.requests)}` : "";
-    return `${WHY[why] ?? why}${share}`;
+    const share = whys.length > 1 ? `${part(times / lane.requests)} ` : "";
+    return `${share}${WHY[why] ?? why}`;
   });
-  put(row.firstChild, lane.lane, ["span", "aside", said.join(", ")]);
+  put(row.firstChild, lane.lane, ["span", "aside", said.join("\u00a0· ")]);
   COLUMNS.forEach(([, parts], index) => put(row.children[index + 1], ...parts(lane, now)));
+}
+
+/** In the mean, and at the quantile of the target. */
+function outlook(now) {
+  if (!now) return "no node";
+  if (!now.expected_ms) return "not known yet"; // of answers that stream, before the first ones came
+  return `${bareMs(now.expected_ms)} to ${bareMs(now.within_ms)}`;
 }
 
 const list = (counts) =>

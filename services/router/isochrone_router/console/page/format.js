@@ -24,6 +24,9 @@ export function percent(fraction) {
   return `${(Math.floor(fraction * 100 * scale + 1e-6) / scale).toFixed(fraction === 1 ? 0 : digits)}${OF}%`;
 }
 
+/** The same of a part of a whole, where a little is not nothing. */
+export const part = (fraction) => (fraction > 0 && fraction < 0.001 ? `< 0.1${OF}%` : percent(fraction));
+
 /** A target as it was written: "99.9 %". */
 export const target = (fraction) => `${Number((fraction * 100).toPrecision(8))}${OF}%`;
 
@@ -43,8 +46,9 @@ export function age(seconds) {
 /** "isochrone.v1.Recsys/Rank" is "Recsys/Rank" to people. */
 export const shortRoute = (route) => route.slice(route.lastIndexOf(".", route.indexOf("/")) + 1);
 
-/** A cost in whatever the devices' costs are given in: "0.42", "0.00042". */
-export const cost = (value) => (value === null || value === undefined ? NONE : `${Number(value.toPrecision(3))}`);
+/** A cost in whatever the devices' costs are given in: "0.42", "0.00042"; of little ones, no powers of ten. */
+export const cost = (value) => (value === null || value === undefined ? NONE : COST.format(value));
+const COST = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, useGrouping: false });
 
 export const words = (name) => name.replaceAll("_", " ");
 
@@ -66,6 +70,6 @@ export function line(lane) {
 export const singular = (unit) => (unit ? unit.replace(/s$/, "") : "unit");
 
 export function units(value, unit) {
-  const rounded = value.toFixed(0);
-  return `${rounded} ${rounded === "1" ? singular(unit) : unit || "units"}`;
+  const rounded = value.toFixed(value < 9.95 ? 1 : 0); // a mean: 1.2 images are not 1
+  return `${rounded} ${rounded === "1.0" ? singular(unit) : unit || "units"}`;
 }

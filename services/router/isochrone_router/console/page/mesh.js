@@ -2,7 +2,7 @@
 
 import { Spark } from "./chart.js";
 import { Table, el, put } from "./dom.js";
-import { age, count, line, ms, percent, rate, units, words } from "./format.js";
+import { age, count, line, ms, part, rate, units, words } from "./format.js";
 
 export function lanesTable(table, state) {
   const spark = (color, column) => ({
@@ -85,7 +85,7 @@ function forecast(cell, node) {
   if (predicted === null) return put(cell, "–");
   const ratio = predicted > 0 ? actual / predicted : null;
   const off = ratio !== null && (ratio > 2 || ratio < 0.5);
-  const said = ratio === null ? "" : ratio >= 1 ? `${ratio.toFixed(1)} × as long` : `${ratio.toFixed(2)} of it`;
+  const said = ratio === null ? "" : `${ratio.toFixed(ratio >= 1 ? 1 : 2)} × as long`;
   put(
     cell,
     ms(predicted),
@@ -101,7 +101,7 @@ function ran(cell, node) {
   const [dropped, computed, wasted] = [sum("dropped"), sum("compute_s"), sum("wasted_s")];
   const told = [
     ...(dropped ? [`${count(dropped)} dropped`] : []),
-    ...(wasted > 0 && computed > 0 ? [`${percent(wasted / computed)} of its time wasted`] : []),
+    ...(wasted > 0 && computed > 0 ? [`${part(wasted / computed)} of its time wasted`] : []),
   ];
   put(cell, `${count(sum("jobs"))} jobs`, ...(told.length ? [["span", "aside", told.join(", ")]] : []));
 }
@@ -164,7 +164,7 @@ function quota(cell, caller, name) {
     cell,
     ["b", nearly ? "over" : "", count(told.used)],
     ["span", "quiet", ` of ${QUOTAS[name](count(told.limit))}`],
-    ...(nearly ? [["span", "aside over", "nearly used up"]] : []),
+    ...(nearly ? [["span", "aside over", told.used < told.limit ? "nearly used up" : "used up"]] : []),
   );
 }
 

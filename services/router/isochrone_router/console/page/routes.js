@@ -143,14 +143,15 @@ class Panel {
     const { route, steps, history } = this;
     if (!route) return;
     const at = index === null || steps.times[index] === undefined ? null : index;
-    const value = (name) => bareMs(at === null ? route.now[name] : history[name][at]);
+    const of = (name) => (at === null ? route.now[name] : history[name][at]);
+    const value = (name) => bareMs(of(name));
     const worst = Math.max(0, ...history.p99_ms.filter((v) => v !== null));
     const beyond = route.objective_ms !== null && worst > CAP * route.objective_ms;
     put(
       this.legend,
       ["span", "key p50", `p50 ${value("p50_ms")}`],
       ["span", "key p95", `p95 ${value("p95_ms")}`],
-      ["span", "key p99", `p99 ${value("p99_ms")} ms`],
+      ["span", "key p99", `p99 ${ms(of("p99_ms"))}`],
       ["span", "key objective", route.objective_ms === null ? "" : `objective ${bareMs(route.objective_ms)} ms`],
       ["span", "when", at === null ? "now" : clock(new Date(steps.times[at] * 1000))],
       ["span", "when", beyond ? `p99 peaks at ${ms(worst)}, off the chart` : ""],
@@ -167,15 +168,15 @@ class Panel {
     const when = span === "now" ? "now" : "15 min";
     const of = route.objective_ms === null ? "" : ` of ${ms(route.objective_ms)}`;
     const stages = total > 0;
-    this.budget.hidden = this.stages.hidden = !stages;
-    put(this.budgetTitle, stages ? `Mean ${ms(total)}${of}, ${when}` : `No requests, ${when}`);
-    if (!stages && told.requests) put(this.budgetTitle, "Where its time went, its legs say");
+    this.budget.hidden = !stages;
+    this.stages.hidden = !stages && !blamed;
+    put(this.budgetTitle, stages ? `Mean ${ms(total)}${of}, ${when}` : `${nothing(route, told)}, ${when}`);
     segments(this.budget, spent, scale, (value) => bareMs(value));
     mark(this.budget, route.objective_ms !== null && total > route.objective_ms ? route.objective_ms / scale : null);
     this.blame.hidden = !blamed;
     segments(this.blame, misses, blamed || 1, (value) => count(value));
-    if (!stages) return;
-    fillStages(this.stages, spent, misses, {
+    if (this.stages.hidden) return;
+    fillStages(this.stages, stages ? spent : STAGES.map(() => null), misses, {
       missed,
       blamed,
       caption: `${shortRoute(route.route)}: mean time by stage, and misses by the stage to blame, ${when}`,
@@ -222,6 +223,12 @@ class Panel {
       ),
     );
   }
+}
+
+/** Why there is no mean of stages. A fan-out has none of its own. */
+function nothing(route, told) {
+  if (!told.requests) return "No requests";
+  return route.objective_ms === null ? "Its time went where its legs’ did" : "None was answered";
 }
 
 /** The segments of a stacked bar; a segment that is wide enough says its value. */

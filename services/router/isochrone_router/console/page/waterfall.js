@@ -94,16 +94,13 @@ function facts(record) {
   add("Arrived", `${clock(new Date(record.at))} at ${record.router}`);
   if (record.first_ms != null) add("In all", `${ms(record.total_ms)}, ${record.chunks} chunks`);
   add("Deadline", ms(record.deadline_ms));
-  if (record.decision?.why) wide(record.attempts ? "Planned" : "Refused", plan(record));
+  if (record.decision?.why) wide(record.attempts ? "Decided" : "Refused", plan(record));
   if (record.lane) add("Lane", `${record.lane}, ${record.tier}${record.direct ? ", sent over the link" : ""}`);
   if (record.node) add("Node", record.node);
   if (record.batch) {
     const { jobs, units, closed_by: why } = record.batch;
-    add(
-      "Batch",
-      jobs === 1 ? `1 job, ${units} units; ` : `${jobs} jobs, ${units} units, ${record.units} of them its own; `,
-      CLOSED_BY[why] ?? words(why),
-    );
+    const what = jobs === 1 ? `1 job, ${units} units` : `${jobs} jobs, ${units} units, ${record.units} of them its own`;
+    wide("Batch", `${what}; ${CLOSED_BY[why] ?? words(why)}`);
   }
   if (record.attempts > 1)
     add("Attempts", `${record.attempts}${record.won ? `, number ${record.won} answered` : ""}`);
@@ -182,8 +179,11 @@ function howItEnded(record) {
 }
 
 function tries(record) {
-  const items = record.tries.map((one) => el("li", {}, `${one.node || "in the lane"}, ${ms(one.ms)}: ${one.why}`));
-  return el("div", {}, el("h3", {}, "Given up before"), el("ol", { class: "tries" }, ...items));
+  const items = record.tries.map((one, index) => {
+    const won = record.won === index + 1 ? ", and answered all the same" : ""; // it was hedged
+    return el("li", {}, `${one.node || "in the lane"}, after ${ms(one.ms)}${won}: ${one.why}`);
+  });
+  return el("div", {}, el("h3", {}, "Attempts that were given up"), el("ol", { class: "tries" }, ...items));
 }
 
 /** All legs on one scale, and each with its own stages below. */
