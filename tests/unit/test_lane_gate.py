@@ -239,6 +239,17 @@ async def test_a_job_withdrawn_in_time_never_leaves() -> None:
 
 
 @virtual_time
+async def test_a_job_that_waits_for_company_is_not_missing() -> None:
+    """It isn't in Redis yet, and nobody has taken it."""
+    async with gated(pressure=lambda: 1.0) as at:
+        early, late = flight(), flight()
+        at.gate.submit(early, linger_s=0)
+        await asyncio.sleep(0.001)
+        at.gate.submit(late, linger_s=LINGER_S)
+        assert await at.gate.present(Queue(LANE), [early, late]) == [True, True]
+
+
+@virtual_time
 async def test_a_full_lane_is_counted_until_it_has_room_again() -> None:
     """While it is full nothing is pushed to it, so no push can bring the news that nodes have emptied it."""
     async with gated() as at:

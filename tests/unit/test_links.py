@@ -87,6 +87,24 @@ async def running(router: Router) -> AsyncIterator[Router]:
 
 
 @virtual_time
+async def test_who_is_told_of_a_closed_lane_finds_all_views_made_anew() -> None:
+    """What was in it is sent elsewhere at once, and what fails may ask again: by plans for the mesh as it is now."""
+    router = Router()
+    await router.node("a", LANE)
+    async with running(router):
+        await asyncio.sleep(1.5 * HEARTBEAT_S)
+        assert router.is_open
+        views = router.links.views
+        before, seen = views[LANE].changes, []
+        router.links._lane_closed = lambda lane: seen.append(
+            (lane, views[lane].changes, len(views[lane].forecast.nodes))
+        )
+        router.link("a").state = LinkState.DIALLING
+        router.links.refresh()
+        assert seen == [(LANE, before + 1, 0)]
+
+
+@virtual_time
 async def test_nodes_of_the_file_and_of_the_registry_are_dialled() -> None:
     """Each once, those that come later within a heartbeat."""
     router = Router("fixed")

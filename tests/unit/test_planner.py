@@ -105,6 +105,14 @@ def test_the_first_lane_in_time_is_taken() -> None:
     assert planned(decide(Lane("a@cpu"), Lane("b@cpu"))) == ("a@cpu", Why.CHEAPEST)
 
 
+def test_a_job_is_addressed_to_the_node_that_would_have_done_it_first() -> None:
+    """By what nodes say as well: another router's jobs may keep one from ours, and we have counted none of them."""
+    busy, free = Node(free_at_s=NOW_S + 0.050), Node(base_s=0.002)
+    decision = decide(Lane("a@cpu", [busy, free], is_open=False))
+    assert isinstance(decision, Plan)
+    assert (decision.node, decision.why) == (free, Why.ADDRESSED)
+
+
 def test_a_lane_with_too_much_to_do_gives_way_to_a_dearer_one() -> None:
     """Backlog counts in predicted milliseconds of work: two rounds of 10 ms are over an objective of 15."""
     cheap, dear = Lane("a@cpu", [slow()]).waits(16), Lane("a@cuda", cost_per_s=10.0)

@@ -132,11 +132,13 @@ class LaneGate:
             self._recount(Queue(lane, tier))
 
     async def present(self, queue: Queue, flights: Sequence[Flight]) -> list[bool]:
-        """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
+        """Which of the jobs still wait, in the lane or for company. Raises LaneUnavailable."""
         if self._lanes is None:
             raise LaneUnavailable("not connected")
+        lingering = set(self._buffers[queue])
         async with asyncio.timeout(self._stall_s * 4):
-            return await self._lanes.present(*queue, [flight.member for flight in flights])
+            there = await self._lanes.present(*queue, [flight.member for flight in flights])
+        return [is_there or flight in lingering for flight, is_there in zip(flights, there, strict=True)]
 
     async def start(self) -> None:
         """Tries once, so that a Redis which refuses us is known before anything is promised. Raises ConfigError."""

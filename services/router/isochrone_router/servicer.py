@@ -182,6 +182,7 @@ class Servicer:
             objective_s = min(objective_s, deadline_s)
         place = self._sampler.place(call.traceparent, call.tracestate)
         deadline_at_s = call.received_s + deadline_s - call.reserve_s
+        expires_at_s = deadline_at_s - self._margin.margin_s
         return Flight(
             id=next(self._numbers),
             call=call,
@@ -193,10 +194,10 @@ class Servicer:
                 caller=call.caller,
             ),
             place=place,
-            due_at_s=min(call.received_s + objective_s, deadline_at_s),
+            due_at_s=min(call.received_s + objective_s, expires_at_s),
             deadline_at_s=deadline_at_s,
             over=over,
-            expires_at_s=deadline_at_s - self._margin.margin_s,
+            expires_at_s=expires_at_s,
             chunks=chunks,
         )
 
@@ -259,7 +260,7 @@ class Servicer:
         flight.plan = plan
         if ask.now_s - plan.made_s < HOLDS_S:  # else it was foretold for another, too long ago to learn from
             flight.option = plans.options[plan.lane]
-        flight.alternatives = plans.views
+        flight.alternatives = plans.views_of(call.variant)
         ledger.opening = self._decisions[call.route].of(plan)
         return plan
 
