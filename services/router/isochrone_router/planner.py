@@ -58,7 +58,7 @@ class Finish(NamedTuple):
     foretold_s: float
     """As the facts alone have it."""
     ahead: float
-    """Jobs that go first."""
+    """Jobs that go first; where a node is addressed, the seconds of work that it was given."""
 
 
 class Ask(NamedTuple):

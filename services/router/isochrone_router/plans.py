@@ -96,10 +96,14 @@ class Plans:
             return ask.units >= held_for.units and within_s <= held_within_s and end_s <= held_end_s
         if self._changes != self.options[held.lane].view.changes:
             return False
-        if self._left > 0 and ask.units <= held_for.units and within_s >= held_within_s - HOLDS_S:
-            self._left -= 1
-            return True
-        return False
+        if self._left <= 0 or ask.units > held_for.units or within_s < held_within_s - HOLDS_S:
+            return False
+        # Whoever has less time has less to spare, and some of it is given away already.
+        spare_s, held_spare_s = within_s - held.quantile_s, held_within_s - held.quantile_s
+        if spare_s * held.jobs < held_spare_s * (held.jobs - self._left):
+            return False
+        self._left -= 1
+        return True
 
     def _of_variant(self, ask: Ask, variant: str) -> Plan | Refused:
         able = [option for lane, option in self.options.items() if _variant_of(lane) == variant]
