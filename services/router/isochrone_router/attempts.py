@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 BURST = 256.0
 """What is saved up at most, and there from the start: about what a node's death asks for at once."""
 
