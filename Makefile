@@ -12,8 +12,10 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | sha256s
 PROTOS := $(shell find protos -name '*.proto' | sort)
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) $(PROTOS)
 ARGS ?=
-# The quick ones first; pytest takes each only once.
-TESTS ?= tests/unit tests
+TESTS ?= tests
+# In two processes: one after another they keep less than one core busy. A file's tests stay together, in their order;
+# tests/conftest.py has the order of the files.
+PYTEST := $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test lint types protos bench compose-check clean distclean
 
@@ -42,7 +44,7 @@ demo: $(STAMP) ## See it: build the model, start a mesh, rank, load it, read the
 	@$(BIN)/isochrone demo $(ARGS)
 
 test: $(STAMP) ## Run every test (ARGS='-k lane', or TESTS=tests/cli, for some)
-	@$(BIN)/python -m pytest -q $(ARGS) $(TESTS)
+	@$(PYTEST) $(ARGS) $(TESTS)
 
 lint: $(STAMP) ## Check style, and that the generated stubs are those of protos/
 	@$(BIN)/ruff check .

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import pytest_asyncio
 sys.path.append(str(Path(__file__).parent))  # for `harness`
 
 from harness import Mesh, RedisServer, start_mesh
+from harness.shared_run import SharedRun
 
 StartMesh = Callable[..., Awaitable[Mesh]]
 _NO_MODELS = "what builds models isn't installed"
 _LOGS = pytest.StashKey[Path]()
+_RUN = pytest.StashKey[SharedRun]()
 
 
 @pytest.fixture
@@ -55,27 +60,39 @@ async def mesh(tmp_path: Path, logs: Path) -> AsyncIterator[StartMesh]:
 
 
 @pytest.fixture(scope="session")
-def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tiny models are built, each when a test first asks for it."""
-    return tmp_path_factory.mktemp("tiny") / "models"
+def shared_run(pytestconfig: pytest.Config) -> SharedRun:
+    """What this process shares with the others of the run."""
+    return pytestconfig.stash[_RUN]
 
 
 @pytest.fixture(scope="session")
-def tiny_ranker(models_folder: Path) -> Path:
+def models_folder(shared_run: SharedRun) -> Path:
+    """Where the tiny models are built, each once in a run, when a test first asks for it."""
+    return shared_run.folder / "models"
+
+
+def _built(name: str, models: Path, run: SharedRun) -> Path:
+    tiny = pytest.importorskip("harness.tiny", reason=_NO_MODELS)
+    with run.lock(name):
+        return Path(tiny.build(name, models))
+
+
+@pytest.fixture(scope="session")
+def tiny_ranker(models_folder: Path, shared_run: SharedRun) -> Path:
     """The folder of a poor ranker, built in a second. Not to be changed."""
-    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_ranker(models_folder))
+    return _built("ranker", models_folder, shared_run)
 
 
 @pytest.fixture(scope="session")
-def tiny_eye(models_folder: Path) -> Path:
+def tiny_eye(models_folder: Path, shared_run: SharedRun) -> Path:
     """The folder of a poor eye, built in two seconds. Not to be changed."""
-    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_eye(models_folder))
+    return _built("eye", models_folder, shared_run)
 
 
 @pytest.fixture(scope="session")
-def tiny_blurb(models_folder: Path) -> Path:
+def tiny_blurb(models_folder: Path, shared_run: SharedRun) -> Path:
     """The folder of a poor writer, built in some seconds. Not to be changed."""
-    return Path(pytest.importorskip("harness.tiny", reason=_NO_MODELS).build_tiny_blurb(models_folder))
+    return _built("blurb", models_folder, shared_run)
 
 
 @pytest.fixture(scope="session")
@@ -121,3 +138,42 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         for path in sorted(logs.glob("*.log")):
             report.sections.append((path.name, "\n".join(path.read_text().splitlines()[-40:])))
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Consoles made at import keep the width they find here. Processes of pytest-xdist have one, and some terminals.
+    os.environ.pop("COLUMNS", None)
+    given: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if given is not None:  # one of several processes, which pytest-xdist has started
+        folder = Path(given["shared_run"])
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="isochrone-tests-"))
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    config.stash[_RUN] = SharedRun(folder)
+    config.add_cleanup(config.stash[_RUN].close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Of pytest-xdist, for each process that it starts."""
+    node.workerinput["shared_run"] = str(node.config.stash[_RUN].folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start processes go first, those that want the machine alone before all: what takes longest should
+    not be left over for one process at the end."""
+    weights: dict[Path, int] = {}
+    for item in items:
+        weight = 2 * _wants_alone(item) + (item.get_closest_marker("processes") is not None)
+        weights[item.path] = max(weight, weights.get(item.path, 0))
+    items.sort(key=lambda item: -weights[item.path])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around what counts a test's time
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    with item.config.stash[_RUN].machine(alone=_wants_alone(item), next_alone=_wants_alone(nextitem)):
+        return (yield)
+
+
+def _wants_alone(item: pytest.Item | None) -> bool:
+    return item is not None and item.get_closest_marker("alone") is not None

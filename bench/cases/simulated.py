@@ -84,7 +84,7 @@ def scenario(runner: Runner, *, hop_us: float) -> Scenario:
         "base_ms": options.sleep_ms,
         "per_unit_ms": options.unit_ms,
         "spread": SPREAD,
-        "batch_units": 1000,
+        "batch_units": max(options.max_units, options.batch_jobs),
         "batch_jobs": options.batch_jobs,
     }
     return Scenario.model_validate(

@@ -67,7 +67,7 @@ WORTH_RATE = 0.9
 
 QUICK = 0.55
 """A batch takes this part of what the tightest jobs have, while smaller batches keep up with what comes."""
-CLEAR_S = 0.1
+CLEAR_S = 0.02
 """What waits in the lane is to be done within that time, beside what comes."""
 NOTHING_OWED: Mapping[Tier, float] = {}
 

@@ -10,8 +10,8 @@ from isochrone.keys import Tier
 
 LATELY_S = 2.0
 """The device's time is forgotten in about so long."""
-LEAST_S = 0.010
-"""What a tier lacks is owed once it is more than this: a job or two out of turn are no injustice."""
+LEAST_S = 0.005
+"""What a tier lacks is owed once it is more than this: a job out of turn is no injustice."""
 
 
 class Shares:

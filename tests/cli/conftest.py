@@ -56,9 +56,11 @@ def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     scratch.mkdir(exist_ok=True)
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     monkeypatch.setenv("TMPDIR", str(scratch))
+    before = {process.pid for process in psutil.Process().children(recursive=True)}  # of fixtures of the whole session
     try:
         yield
-        assert [p.name for p in psutil.Process().children(recursive=True)] == []
+        after = psutil.Process().children(recursive=True)
+        assert [str(process) for process in after if process.pid not in before] == []
         assert {path.name for path in scratch.iterdir()} - _NOT_OURS == set()
     finally:
         shutil.rmtree(scratch)

@@ -13,7 +13,7 @@ from bench.unary_http2 import Connection
 from google.rpc import status_pb2
 
 from conftest import StartMesh
-from harness import Mesh, RedisServer, Status, goes_through_redis, new_body, send
+from harness import ONE_BY_ONE, Mesh, RedisServer, Status, goes_through_redis, new_body, send
 from harness.faketime import LIBRARY, WallClock
 from isochrone.client import Client, Leg, Outcome
 from isochrone.errors import DeadlineExceeded, Overloaded
@@ -123,7 +123,7 @@ async def test_timeouts_of_legs(mesh: StartMesh) -> None:
 
 async def test_a_deadline_that_no_node_could_meet(mesh: StartMesh, redis: RedisServer) -> None:
     """Refused at once, with the numbers, and never run."""
-    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 300})
+    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 300} | ONE_BY_ONE)
     await running.until(goes_through_redis)
     sent = await send(running.client(), timeout_s=0.15)
     assert isinstance(sent.error, Overloaded)

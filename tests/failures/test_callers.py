@@ -111,7 +111,7 @@ def _check(reply: Reply, reason: str, *, is_request: bool) -> None:
 @pytest.fixture
 async def guarded(mesh: StartMesh) -> Mesh:
     """A mesh with callers, without Redis."""
-    return await mesh(nodes=1, instead={"callers": CALLERS}, options={"sleep_ms": 200})
+    return await mesh(nodes=1, instead={"callers": CALLERS}, options={"decode_ms": 200})
 
 
 async def test_tiers_and_quotas_of_zero(guarded: Mesh) -> None:

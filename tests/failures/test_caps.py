@@ -9,12 +9,12 @@ import psutil
 import pytest
 
 from conftest import StartMesh
-from harness import SLEEP_LANE, Load, Mesh, RedisServer, Sent, Status, goes_through_redis, send
+from harness import ONE_BY_ONE, SLEEP_LANE, Load, Mesh, RedisServer, Sent, Status, goes_through_redis, send
 from isochrone.errors import Overloaded
 
 pytestmark = pytest.mark.processes
 
-SLOW = {"sleep_ms": 100, "batch_jobs": 4}
+SLOW = {"sleep_ms": 100, "batch_jobs": 4, "max_units": 1}
 
 
 def _refusals(sent: list[Sent]) -> Counter[str]:
@@ -50,7 +50,7 @@ async def test_lane_filled_by_another_router(mesh: StartMesh, redis: RedisServer
         nodes=1,
         route={"objective_ms": 10_000, "deadline_ms": 10_000},
         router={"limits": {"lane_jobs": 10}},
-        options={"sleep_ms": 60, "batch_jobs": 1},
+        options={"sleep_ms": 60} | ONE_BY_ONE,
     )
     other = await running.add_router("router-b")
     await running.until(goes_through_redis)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from conftest import StartMesh
-from harness import Load, Mesh, RedisServer, Sent, Starvation, goes_through_redis, send
+from harness import ONE_BY_ONE, Load, Mesh, RedisServer, Sent, Starvation, goes_through_redis, send
 from isochrone.errors import DeadlineExceeded
 
 pytestmark = pytest.mark.processes
@@ -34,6 +34,7 @@ def _began_too_late(running: Mesh, sent: list[Sent]) -> list[tuple[bytes, float]
     return late
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("through", ["lanes", "links"])
 async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisServer, through: str) -> None:
     """At far more than one node can do, each caller has an answer, or hears at once that none would be in time."""
@@ -55,9 +56,10 @@ async def test_far_more_than_can_be_done_in_time(mesh: StartMesh, redis: RedisSe
     await running.at_rest()
 
 
+@pytest.mark.alone
 async def test_a_callers_own_deadline_comes_first(mesh: StartMesh, redis: RedisServer) -> None:
     """A caller with less time than the route gives is told by the router, before its own clock gives up."""
-    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 150})
+    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 150} | ONE_BY_ONE)
     await running.until(goes_through_redis)
     client = running.client()
     running_one = asyncio.create_task(send(client))

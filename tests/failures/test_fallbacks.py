@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from conftest import StartMesh
-from harness import Mesh, RedisServer, Status, goes_through_redis
+from harness import ONE_BY_ONE, Mesh, RedisServer, Status, goes_through_redis
 from isochrone.client import Client, Leg, Outcome
 from isochrone.errors import Unavailable
 from isochrone.testing.models import ECHO, SLEEP
@@ -98,7 +98,9 @@ async def test_a_node_is_killed_and_the_last_good_answer_stands_in(
 
 async def test_a_request_under_way_is_stood_in_for_as_well(mesh: StartMesh, redis: RedisServer) -> None:
     """Its node dies with it."""
-    running = await mesh(redis=redis, nodes=1, instead={"routes": routes(STATIC)}, options={"sleep_ms": 300})
+    running = await mesh(
+        redis=redis, nodes=1, instead={"routes": routes(STATIC)}, options={"sleep_ms": 300} | ONE_BY_ONE
+    )
     await running.until(goes_through_redis)
     under_way = asyncio.create_task(running.client().call(SLEEP, toy(b"mine")))
     await running.until(lambda status: bool(status["nodes"][0]["inflight"]))

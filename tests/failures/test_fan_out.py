@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from conftest import StartMesh
-from harness import RedisServer, goes_through_redis
+from harness import ONE_BY_ONE, RedisServer, goes_through_redis
 from isochrone.client import Client, Leg, Outcome, Take
 from isochrone.errors import DeadlineExceeded, InvalidRequest, Overloaded, Unavailable, UnknownRoute
 from isochrone.testing.models import ECHO, SLEEP
@@ -51,13 +51,13 @@ async def test_a_page_has_every_legs_answer(mesh: StartMesh, redis: RedisServer)
 
 async def test_a_slow_leg_is_named_and_delays_no_other(mesh: StartMesh) -> None:
     """The page is there by its deadline, with what has arrived."""
-    running = await mesh(nodes=2, options={"sleep_ms": 1, "unit_ms": 1})
+    running = await mesh(nodes=2, options={"sleep_ms": 1, "unit_ms": 1, "max_units": 300})
     client = running.client()
     pages = 0
     for _ in range(40):
         try:  # that it comes, and no error in its place, shows that it was in time
             page = await client.fan_out(
-                {"quick": Leg(ECHO, b"quick"), "slow": Leg(SLEEP, toy(b"slow", units=900))}, timeout_s=0.2
+                {"quick": Leg(ECHO, b"quick"), "slow": Leg(SLEEP, toy(b"slow", units=300))}, timeout_s=0.2
             )
         except DeadlineExceeded:
             continue  # a machine that stalls for longer than the margin
@@ -74,7 +74,7 @@ async def test_a_slow_leg_is_named_and_delays_no_other(mesh: StartMesh) -> None:
 
 async def test_a_fallback_stands_in_and_a_required_leg_fails_the_page(mesh: StartMesh) -> None:
     """With the reason, and at once: nobody waits for the rest of a page that can't be."""
-    running = await mesh(nodes=1, options={"sleep_ms": 1500})
+    running = await mesh(nodes=1, options={"decode_ms": 1500})
     client = running.client()
     broken = Leg("isochrone.testing.v1.Toy/None", toy(b""), fallback=toy(b"in its place"))
     page = await client.fan_out({"broken": broken, "fine": Leg(ECHO, b"fine")})
@@ -144,7 +144,7 @@ async def test_a_fan_out_that_makes_no_sense_is_refused(mesh: StartMesh) -> None
 
 async def test_a_caller_who_leaves_takes_all_legs_along(mesh: StartMesh) -> None:
     """Down to the nodes, those that were to wait for others too."""
-    running = await mesh(nodes=1, options={"sleep_ms": 200, "batch_jobs": 1})
+    running = await mesh(nodes=1, options={"sleep_ms": 200} | ONE_BY_ONE)
     client = running.client()
     legs = {str(n): Leg(SLEEP, toy()) for n in range(8)} | {"last": Leg(SLEEP, toy(), takes=[Take("0", BODY, BODY)])}
     page = asyncio.create_task(client.fan_out(legs))
@@ -156,7 +156,7 @@ async def test_a_caller_who_leaves_takes_all_legs_along(mesh: StartMesh) -> None
 
 async def test_legs_come_as_they_end_where_they_are_streamed(mesh: StartMesh) -> None:
     """The quick one first, though it was asked last."""
-    running = await mesh(nodes=1, options={"sleep_ms": 100})
+    running = await mesh(nodes=1, options={"sleep_ms": 100} | ONE_BY_ONE)
     request = router_pb2.FanOutRequest(
         legs=[router_pb2.Leg(name="slow", route=SLEEP), router_pb2.Leg(name="quick", route="no.Such/Method")]
     )

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from conftest import StartMesh
-from harness import Load, RedisServer, Starvation, Status, goes_through_redis, replayed, send
+from harness import ONE_BY_ONE, Load, RedisServer, Starvation, Status, goes_through_redis, replayed, send
 from isochrone.errors import Unavailable
 
 pytestmark = pytest.mark.processes
@@ -21,6 +21,7 @@ def _all_linked(status: Status) -> bool:
     return all(node["state"] == "linked" for node in status["nodes"])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("through", ["lanes", "links"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
 async def test_node_lost_under_load(mesh: StartMesh, redis: RedisServer, number: signal.Signals, through: str) -> None:
@@ -84,7 +85,7 @@ async def test_the_only_node_freezes_for_a_moment(mesh: StartMesh, redis: RedisS
 
 async def test_the_only_node_is_gone(mesh: StartMesh, redis: RedisServer) -> None:
     """Then there is nothing to wait for: UNAVAILABLE at once, and it may be tried again."""
-    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 60})
+    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 60} | ONE_BY_ONE)
     await running.until(goes_through_redis)
     client = running.client()
     under_way = asyncio.create_task(send(client))

@@ -13,7 +13,7 @@ import pytest
 from google.rpc import status_pb2
 
 from conftest import StartMesh
-from harness import Load, RedisServer, Status, goes_through_redis, new_body, send, until
+from harness import ONE_BY_ONE, Load, RedisServer, Status, goes_through_redis, new_body, send, until
 from isochrone.client import Client
 from isochrone.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownRoute, UnknownVariant
 from isochrone.ports import a_free_one
@@ -177,7 +177,7 @@ async def test_who_speaks_another_version_is_told_so(mesh: StartMesh) -> None:
 
 async def test_a_caller_that_gives_up_is_forgotten_everywhere(mesh: StartMesh, redis: RedisServer) -> None:
     """In the router, in the lane and on the node, whatever stage its request had reached."""
-    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 50, "batch_jobs": 1})
+    running = await mesh(redis=redis, nodes=1, options={"sleep_ms": 50} | ONE_BY_ONE)
     await running.until(goes_through_redis)
     client = running.client()
     for _ in range(5):
@@ -192,7 +192,7 @@ async def test_a_caller_that_gives_up_is_forgotten_everywhere(mesh: StartMesh, r
 async def test_a_client_that_vanishes_takes_its_requests_along(mesh: StartMesh) -> None:
     """Nobody waits for them any more."""
     route = {"objective_ms": 10_000, "deadline_ms": 10_000}
-    running = await mesh(nodes=1, route=route, options={"sleep_ms": 300, "batch_jobs": 1})
+    running = await mesh(nodes=1, route=route, options={"sleep_ms": 300} | ONE_BY_ONE)
     async with raw(running.router.address) as at:
         await at.hear()
         await at.say(*(router_pb2.SessionRequest(id=id, route=SLEEP) for id in range(1, 9)))

@@ -1,7 +1,7 @@
 """A mesh of real processes for tests: its parts, the mesh itself, load on it, and what the machine withheld from it."""
 
 from .load import Load, Sent, new_body, replayed, send
-from .mesh import Mesh, goes_over_links, goes_through_redis, settings, start_mesh
+from .mesh import ONE_BY_ONE, Mesh, goes_over_links, goes_through_redis, settings, start_mesh
 from .parts import HANGS_S, KEYS, MESH, SLEEP_LANE, Proxy, RedisServer, Status, until
 from .starvation import Starvation
 
@@ -9,6 +9,7 @@ __all__ = [
     "HANGS_S",
     "KEYS",
     "MESH",
+    "ONE_BY_ONE",
     "SLEEP_LANE",
     "Load",
     "Mesh",

@@ -23,6 +23,9 @@ from isochrone.testing.models import ECHO, REPEAT, SLEEP
 
 from .parts import MESH, SLEEP_LANE, RedisServer, Status, until
 
+ONE_BY_ONE = {"batch_jobs": 1, "max_units": 1}
+"""Options of toys that sleep for long, each request by itself: a node warms up with every size of batch there is."""
+
 
 @dataclass
 class Mesh:

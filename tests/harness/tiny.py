@@ -6,6 +6,7 @@ Building needs torch, so nothing here is imported with the rest of the harness.
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -39,7 +40,7 @@ BLURB = blurb.Recipe(
     feed_forward=128,
     layers=2,
     context=128,
-    texts=2800,
+    texts=2000,
     batch_texts=16,
     learning_rate=6e-3,
     held_out=32,
@@ -48,23 +49,17 @@ BLURB = blurb.Recipe(
 )
 
 
-def build_tiny_ranker(models: Path) -> Path:
-    """Its folder in `models`: a ranker that learnt a tiny world, in a second."""
-    build_ranker(folder := models / ranker.VARIANT, recipe=RANKER, console=_silent())
+_BUILDS = {
+    "ranker": (ranker.VARIANT, partial(build_ranker, recipe=RANKER)),
+    "eye": (eye.VARIANT, partial(build_eye, recipe=EYE)),
+    "blurb": (blurb.VARIANT, partial(build_blurb, recipe=BLURB)),
+}
+
+
+def build(name: str, models: Path) -> Path:
+    """The folder in `models` of the ranker, the eye or the writer of blurbs, built in seconds if it isn't there yet."""
+    variant, make = _BUILDS[name]
+    folder = models / variant
+    if not folder.exists():
+        make(folder, console=Console(file=io.StringIO()))
     return folder
-
-
-def build_tiny_eye(models: Path) -> Path:
-    """Its folder in `models`: an eye that saw few photos, in two seconds."""
-    build_eye(folder := models / eye.VARIANT, recipe=EYE, console=_silent())
-    return folder
-
-
-def build_tiny_blurb(models: Path) -> Path:
-    """Its folder in `models`: a writer that read few blurbs, in some seconds."""
-    build_blurb(folder := models / blurb.VARIANT, recipe=BLURB, console=_silent())
-    return folder
-
-
-def _silent() -> Console:
-    return Console(file=io.StringIO())

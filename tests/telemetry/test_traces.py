@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from conftest import StartMesh, shop_settings
-from harness import Load, Mesh, RedisServer, goes_through_redis, send, start_mesh
+from harness import ONE_BY_ONE, Load, Mesh, RedisServer, goes_through_redis, send, start_mesh
 from harness.otlp import Receiver, Span, Tree
 from isochrone.cli.product_page import page_legs
 from isochrone.client import Client, LegResult, Outcome
@@ -186,7 +186,7 @@ async def test_of_a_storm_of_misses_the_worst_are_traced(mesh: StartMesh, receiv
 async def test_a_second_attempt_shows_both(mesh: StartMesh, receiver: Receiver, redis: RedisServer) -> None:
     """A node dies with a request: the trace has the attempt that was given up, why, and the one that answered."""
     running = await mesh(
-        redis=redis, nodes=2, options={"sleep_ms": 150, "batch_jobs": 1}, instead=telling(receiver, sample=0)
+        redis=redis, nodes=2, options={"sleep_ms": 150} | ONE_BY_ONE, instead=telling(receiver, sample=0)
     )
     await running.until(goes_through_redis)
     async with Load(running.client(), callers=2) as load:
@@ -231,7 +231,7 @@ async def test_a_collector_that_takes_nothing_costs_no_request(mesh: StartMesh, 
         await receiver.close()
     running = await mesh(nodes=1, options={"sleep_ms": 0}, instead=telling(receiver))
     process = psutil.Process(running.router.pid)
-    async with Load(running.client(), callers=16) as load:
+    async with Load(running.client(), callers=64) as load:
         await load.answers(500)
         if how == "silent":
             receiver.silent = True

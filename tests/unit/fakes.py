@@ -384,6 +384,7 @@ class Looping:
             open_lanes=self.broker.node_lanes,
             orphans_found=self._orphans_found,
             shares=shares,
+            clock=clock,
         )
         self.loop = NodeLoop(
             self.served,

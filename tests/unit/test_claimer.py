@@ -46,6 +46,7 @@ class Claiming:
             open_lanes=self.open_lanes,
             orphans_found=self.orphans_found,
             shares=Shares(SHARES, clock=clock),
+            clock=clock,
         )
 
     async def open_lanes(self) -> NodeLanes:
@@ -134,6 +135,54 @@ async def test_it_claims_ahead_what_there_is_room_for() -> None:
             await asyncio.sleep(0.001)
         assert Toy.batch_units <= at.served.staging.units < Toy.batch_units + Toy.batch_jobs * Toy.max_units
         assert at.served.room <= 0
+
+
+@virtual_time
+async def test_of_light_jobs_it_stages_no_more_than_a_batch_takes() -> None:
+    """Their number fills a batch long before their units do. Under overload there are two batches to choose from."""
+    async with claiming() as at:
+        at.served.model.batch_jobs, at.served.model.batch_units = 4, 1000
+        at.push(*(a_job(number) for number in range(20)))
+        for _ in range(5):
+            at.claimer.claim_ahead()
+            await asyncio.sleep(0.001)
+        assert len(at.staged) == 4
+        at.served.overloaded = True
+        for _ in range(5):
+            at.claimer.claim_ahead()
+            await asyncio.sleep(0.001)
+        assert len(at.staged) == 8
+
+
+@virtual_time
+async def test_one_claim_for_the_next_batch_is_enough() -> None:
+    """An idle node whose claim is under way asks no second time: what came by that would wait here for a whole batch.
+    Where the claim brings nothing, it waits for work after it."""
+    async with claiming() as at:
+        lanes = at.claimer._lanes
+        assert lanes is not None
+        claim = lanes.claim
+
+        async def slow_claim(wants: Wants) -> list[Claimed]:
+            await asyncio.sleep(0.005)
+            return await claim(wants)
+
+        lanes.claim = slow_claim  # type: ignore[method-assign]
+        at.claimer.claim_ahead()
+        await asyncio.sleep(0.001)
+        at.claimer.wait_for_work()
+        assert repr(at.claimer) == f"<Claimer claiming, may claim from {LANE}>"
+        at.push(a_job(1))
+        await asyncio.sleep(0.002)
+        assert at.staged == []
+        await asyncio.sleep(0.003)
+        assert at.staged == [1]
+        assert at.claimer.lead_s == pytest.approx(0.0015)
+        at.served.staging.take(at.served.staging.jobs)
+        at.claimer.claim_ahead()
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.006)
+        assert repr(at.claimer) == f"<Claimer waiting, may claim from {LANE}>"
 
 
 @virtual_time
@@ -401,6 +450,7 @@ async def test_without_lanes_there_is_nothing_to_claim() -> None:
         open_lanes=None,
         orphans_found=at.orphans_found,
         shares=Shares(SHARES, clock=lambda: 0.0),
+        clock=lambda: 0.0,
     )
     await claimer.start()
     await claimer.run()

@@ -3,112 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from isochrone.answers import Kept, digest_of
-from isochrone.config import RouteConfig
-from isochrone.credentials import ANONYMOUS
-from isochrone.errors import DeadlineExceeded, Internal, InvalidRequest, IsochroneError, Overloaded, Unavailable
+from falling_back import LAST_GOOD, OTHER, POPULAR, SLA, STATIC, Sleep, SlowStore, Told, lose_nodes, mesh, toy
+from isochrone.errors import Internal, InvalidRequest, IsochroneError, Overloaded, Unavailable
 from isochrone.starting import Ended
 from isochrone.testing.mesh import LocalMesh
-from isochrone.testing.models import ECHO, REPEAT, SLEEP, EchoModel, RepeatModel, SleepModel
-from isochrone.testing.v1 import toy_pb2
+from isochrone.testing.models import ECHO, REPEAT, SLEEP, EchoModel, SleepModel
 from isochrone.testing.virtual_time import virtual_clock, virtual_time
 from isochrone.v1 import router_pb2
 from isochrone_router.front import FAN_OUT
-from isochrone_router.past import Past
 from isochrone_router.request_spans import RequestSpans
-from isochrone_router.standby import LOOK_RESERVE_S, standby_of
 from isochrone_router.traces import Traces
-
-MARGIN_S = 0.0005
-SLA = {"objective_ms": 15, "deadline_ms": 100}
-LAST_GOOD: dict[str, Any] = {"last_good": {"ttl_s": 300}}
-STATIC: dict[str, Any] = {"static": {"message": {"body": "cG9wdWxhcg=="}}}
-POPULAR = toy_pb2.ToyMessage(body=b"popular").SerializeToString()
-OTHER: dict[str, Any] = {"route": ECHO}
-
-
-def toy(body: bytes, **fields: Any) -> bytes:
-    return toy_pb2.ToyMessage(body=body, **fields).SerializeToString()
-
-
-class SlowStore:
-    """AnswerStore in memory. Each look takes `look_s`; an age is told by how long a put was ago."""
-
-    def __init__(self) -> None:
-        self.look_s = 0.0005
-        self.looks = self.puts = self.left = 0
-        self._kept: dict[bytes, tuple[bytes, float]] = {}
-
-    async def get(self, digest: bytes) -> Kept | None:
-        self.looks += 1
-        try:
-            await asyncio.sleep(self.look_s)
-        except asyncio.CancelledError:
-            self.left += 1
-            raise
-        found = self._kept.get(digest)
-        return None if found is None else Kept(found[0], asyncio.get_running_loop().time() - found[1])
-
-    def put(self, digest: bytes, payload: bytes, *, ttl_s: float) -> None:
-        self.puts += 1
-        self._kept[digest] = (payload, asyncio.get_running_loop().time())
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()
-
-    def close(self) -> None: ...
-
-
-class Told:
-    """Listens to what is told of requests."""
-
-    def __init__(self, mesh: LocalMesh) -> None:
-        self.pasts: list[Past] = []
-        mesh.router.chronicle._listeners = (*mesh.router.chronicle._listeners, self.pasts.append)
-
-    @property
-    def last(self) -> Past:
-        return self.pasts[-1]
-
-
-class Sleep:
-    """What a toy sleeps by: `stuck_s` longer than anybody foresees."""
-
-    def __init__(self) -> None:
-        self.stuck_s = 0.0
-        self._clock = virtual_clock()
-
-    def __call__(self, seconds: float) -> None:
-        self._clock.advance(seconds + self.stuck_s)
-
-
-def mesh(
-    *fallback: Mapping[str, Any],
-    sleep: Sleep | None = None,
-    store: SlowStore | None = None,
-    routers: int = 1,
-    **more: Any,
-) -> LocalMesh:
-    """Sleep falls back as it is told to, the others don't unless `more` says so."""
-    sleeper = SleepModel(sleep_ms=5, batch_jobs=1, sleep=sleep or Sleep())
-    routes = {ECHO: SLA, REPEAT: SLA, SLEEP: SLA | {"fallback": list(fallback)}} | more
-    models = [EchoModel(), sleeper, RepeatModel()]
-    return LocalMesh(models, routes=routes, answers=store, routers=routers)
-
-
-async def lose_nodes(at: LocalMesh) -> None:
-    for node in list(at.nodes):
-        await at.kill_node(node)
-    await asyncio.sleep(0.01)
-
 
 # What stands in.
 
@@ -279,132 +188,6 @@ async def test_a_router_that_is_full_still_answers() -> None:
         assert isinstance(outcomes[1], Overloaded)
 
 
-# Time.
-
-
-@virtual_time
-@pytest.mark.parametrize("timeout_s", [None, 0.05, 0.004])
-async def test_it_is_there_before_the_callers_deadline(timeout_s: float | None) -> None:
-    """Time is kept for the look, at most half of it; the budget still tells the caller's own deadline."""
-    store = SlowStore()
-    sleep = Sleep()
-    async with mesh(LAST_GOOD, store=store, sleep=sleep, routers=2) as at:
-        sleep.stuck_s = 0.3
-        at.router.fallbacks.cache.remember(key_of(at, toy(b"mine")), b"by the other", ttl_s=300)
-        began_s = at.clock()
-        answer = await at.call(SLEEP, toy(b"mine"), timeout_s=timeout_s, router=1)
-        assert answer.payload == b"by the other"
-        assert store.looks == 1
-        assert answer.budget is not None
-        deadline_s = timeout_s or 0.1
-        assert answer.budget.deadline_ms == pytest.approx(1e3 * deadline_s, abs=0.01)
-        assert at.clock() - began_s <= deadline_s - MARGIN_S
-        if timeout_s != 0.004:  # else its node knew at once
-            assert at.clock() - began_s >= deadline_s - MARGIN_S - 0.002
-
-
-@virtual_time
-async def test_a_store_that_says_nothing_costs_no_more_than_its_time() -> None:
-    """Then the next way is taken; and a router that was refused at once doesn't wait for its deadline."""
-    store = SlowStore()
-    async with mesh(LAST_GOOD, STATIC, store=store) as at:
-        store.look_s = 60
-        await lose_nodes(at)
-        began_s = at.clock()
-        answer = await at.call(SLEEP, toy(b"mine"))
-        assert answer.payload == POPULAR
-        assert at.clock() - began_s == pytest.approx(0.020, abs=0.001)
-        assert store.left == 1
-
-
-@virtual_time
-async def test_what_another_router_has_answered_is_found() -> None:
-    """And known from then on."""
-    store = SlowStore()
-    async with mesh(LAST_GOOD, store=store, routers=2) as at:
-        await at.call(SLEEP, toy(b"mine"))
-        await lose_nodes(at)
-        await asyncio.sleep(3)
-        for _ in range(2):
-            answer = await at.call(SLEEP, toy(b"mine"), router=1)
-            assert answer.budget is not None
-            assert answer.budget.fallback is not None
-            assert answer.budget.fallback.age_s == pytest.approx(3, abs=0.1)
-        assert store.looks == 1
-
-
-@virtual_time
-async def test_answers_are_kept_once_a_second() -> None:
-    """Not each time the same request is answered."""
-    store = SlowStore()
-    async with mesh(LAST_GOOD, store=store) as at:
-        for _ in range(20):
-            await at.call(SLEEP, toy(b"mine"))
-        assert store.puts == 1
-        await asyncio.sleep(1)
-        await at.call(SLEEP, toy(b"mine"))
-        assert store.puts == 2
-
-
-@given(
-    deadline_s=st.floats(-1, 60),
-    reserves_ms=st.lists(st.floats(0.1, 60_000), min_size=1, max_size=4),
-    looks=st.booleans(),
-)
-def test_at_most_half_of_a_requests_time_is_reserved(deadline_s: float, reserves_ms: list[float], looks: bool) -> None:
-    """However much the ways would like, and all that they would like where there is enough; a static answer needs
-    none."""
-    ways = [LAST_GOOD, STATIC, *({"route": ECHO, "reserve_ms": reserve_ms} for reserve_ms in reserves_ms)]
-    routes = {
-        SLEEP: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"], "fallback": ways}),
-        ECHO: RouteConfig.model_validate(SLA | {"lanes": ["a@cpu"]}),
-    }
-    standby = standby_of(SLEEP, routes, looks=looks)
-    assert standby.reserve_s == pytest.approx(sum(reserves_ms) / 1e3 + (LOOK_RESERVE_S if looks else 0))
-    reserved_s = standby.scale(deadline_s) * standby.reserve_s
-    assert 0 <= reserved_s <= max(0, deadline_s) / 2 + 1e-9
-    assert reserved_s == pytest.approx(min(standby.reserve_s, max(0, deadline_s) / 2), abs=1e-9)
-
-
-# Callers who leave.
-
-
-@virtual_time
-@pytest.mark.parametrize("fallback", [LAST_GOOD, OTHER], ids=["looking", "asking another route"])
-async def test_a_caller_may_leave_while_something_else_is_tried(fallback: dict[str, Any]) -> None:
-    """Then nothing is left of it, and it is told of once, as cancelled."""
-    store = SlowStore()
-    store.look_s = 0.015
-    sleep = Sleep()
-    async with mesh(fallback, store=store, sleep=sleep) as at:
-        told = Told(at)
-        sleep.stuck_s = 0.3
-        waiting = asyncio.create_task(at.call(SLEEP, toy(b"mine"), timeout_s=0.1))
-        await asyncio.sleep(0.0985 if fallback is LAST_GOOD else 0.09)
-        assert not waiting.done()
-        waiting.cancel()
-        await asyncio.sleep(1)
-        assert [past.code for past in told.pasts] == ["CANCELLED"]
-        assert [leg.code for leg in told.last.legs] == ([] if fallback is LAST_GOOD else ["CANCELLED"])
-        assert store.left == (fallback is LAST_GOOD)
-        assert at.under_way.requests == 0
-
-
-@virtual_time
-async def test_a_caller_who_leaves_his_own_request_is_told_of_once() -> None:
-    """As without fallbacks."""
-    sleep = Sleep()
-    async with mesh(STATIC, sleep=sleep) as at:
-        told = Told(at)
-        sleep.stuck_s = 0.02
-        first = asyncio.create_task(at.call(SLEEP, toy(b"one")))
-        second = asyncio.create_task(at.call(SLEEP, toy(b"two")))
-        await asyncio.sleep(0.001)
-        second.cancel()
-        await first
-        assert sorted(past.code for past in told.pasts) == ["CANCELLED", "OK"]
-
-
 # Streams.
 
 
@@ -494,16 +277,6 @@ async def test_a_route_without_fallbacks_is_left_alone() -> None:
 
 
 @virtual_time
-async def test_a_deadline_that_had_passed_on_arrival() -> None:
-    """Is no reason to say nothing, where there is an answer at hand."""
-    async with mesh(STATIC) as at:
-        assert (await at.call(SLEEP, toy(b""), timeout_s=0.0)).payload == POPULAR
-    async with mesh(LAST_GOOD, store=SlowStore()) as at:
-        with pytest.raises(DeadlineExceeded):
-            await at.call(SLEEP, toy(b""), timeout_s=0.0)
-
-
-@virtual_time
 async def test_a_trace_says_what_stood_in() -> None:
     """On the request's own span; what wasn't sampled is traced all the same, like a miss."""
     async with mesh(LAST_GOOD) as at:
@@ -525,7 +298,3 @@ async def test_a_trace_says_what_stood_in() -> None:
         assert attributes["isochrone.fallback.reason"].string_value == "NO_NODE"
         assert attributes["isochrone.fallback.age_ms"].int_value == pytest.approx(5000, abs=50)
         assert "isochrone.fallback.route" not in attributes
-
-
-def key_of(at: LocalMesh, request: bytes) -> bytes:
-    return digest_of(SLEEP, variant="", caller=ANONYMOUS, request=request)

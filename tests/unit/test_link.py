@@ -162,6 +162,35 @@ async def test_jobs_and_answers_cross() -> None:
 
 
 @virtual_time
+async def test_work_of_years_is_claimed_like_any_other() -> None:
+    """The router is told the most that the frame holds, and the link bears it."""
+    async with linked() as at:
+        at.other_end.claim([1], 1e9)
+        at.other_end.claim([2], float("inf"))
+        await asyncio.sleep(2 * HOP_S)
+        assert at.router.of == [("claimed", (1,), (2**32 - 1) / 1e6), ("claimed", (2,), (2**32 - 1) / 1e6)]
+
+
+@virtual_time
+async def test_a_fault_of_a_nodes_own_ends_the_link_and_is_in_its_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that breaks is no fault, and isn't."""
+    async with linked() as at:
+        at.streams[-1].break_off()
+        await asyncio.sleep(0.1)
+        assert ("gone",) in at.node.of
+        assert [record for record in caplog.records if record.exc_info] == []
+        at.node.of.clear()
+        monkeypatch.setattr(at.node, "cancelled", lambda link, jobs: {}[jobs[0]])
+        at.link.cancel(5)
+        await asyncio.sleep(0.1)
+        assert ("gone",) in at.node.of
+        [told] = [record for record in caplog.records if record.exc_info]
+        assert (told.getMessage(), told.exc_info[0]) == ("link of router router", KeyError)  # type: ignore[index]
+
+
+@virtual_time
 async def test_times_cross_between_clocks() -> None:
     """Neither end knows what the other's clock shows; the pings tell, to half a round trip."""
     async with linked() as at:

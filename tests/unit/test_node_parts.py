@@ -11,7 +11,7 @@ from fakes import LANE, ROUTE, URGENT_ROUTE, Collector, FakeRouterLink, Looping,
 from isochrone.batching import ClosedBy
 from isochrone.errors import DeadlineExceeded, InvalidRequest, UnknownVariant
 from isochrone.keys import Tier
-from isochrone.lane import Entry
+from isochrone.lane import Claimed, Entry, Wants
 from isochrone.node.own_api import OwnApi
 from isochrone.node.served import WARM_UP_REPEATS, BatchServed
 from isochrone.node.staging import JobKey
@@ -153,6 +153,30 @@ async def test_the_next_batch_is_claimed_before_the_running_one_ends() -> None:
         assert len(at.served[LANE].staging) == 1
         await asyncio.sleep(0.012)
         assert at.answered == [1, 2]
+
+
+@virtual_time
+async def test_a_claim_that_is_late_is_waited_for() -> None:
+    """What it brings goes along with what was left, and doesn't sit out a batch of one. Next time it is sent sooner."""
+    async with looping() as at:
+        await at.claimer.start()
+        at.claimer.allow({LANE})
+        lanes = at.claimer._lanes
+        assert lanes is not None
+        claim = lanes.claim
+
+        async def slow_claim(wants: Wants) -> list[Claimed]:
+            await asyncio.sleep(0.003)
+            return await claim(wants)
+
+        lanes.claim = slow_claim  # type: ignore[method-assign]
+        at.give(1)
+        await asyncio.sleep(0.001)
+        at.broker.lanes.add(LANE, Tier.STANDARD, [Entry(1.0, a_job(2).SerializeToString())])
+        at.give(3)
+        await asyncio.sleep(0.025)
+        assert at.model.batches == [[b"ok"], [b"ok", b"ok"]]
+        assert at.claimer.lead_s > 0.001
 
 
 @virtual_time

@@ -49,9 +49,9 @@ def test_what_was_long_ago_counts_no_more() -> None:
 def test_a_job_out_of_turn_is_no_injustice() -> None:
     """A little less than its share is made up for by itself."""
     one = shares()
-    one.spent(Tier.GOLD, 0.1)
+    one.spent(Tier.GOLD, 0.09)
     assert one.owed([Tier.BATCH]) == {}
-    one.spent(Tier.GOLD, 0.2)
+    one.spent(Tier.GOLD, 0.21)
     assert one.owed([Tier.BATCH]) == {Tier.BATCH: pytest.approx(0.015)}
 
 

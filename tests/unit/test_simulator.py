@@ -22,6 +22,7 @@ from isochrone.simulator.comparison import compare, highest_of_capacity
 from isochrone.simulator.contender import Batching, Contender, Placement
 from isochrone.simulator.engine import Engine
 from isochrone.simulator.gate import TURN_S
+from isochrone.simulator.job import Job
 from isochrone.simulator.outcome import Figure, Outcome, outcome
 from isochrone.simulator.peers import Aimd, SizeOrTimer
 from isochrone.simulator.scenario import ArrivalsConfig, Scenario, SearchConfig, load_scenario
@@ -169,6 +170,31 @@ def test_the_planner_refuses_what_others_take_too_late() -> None:
     assert ours.refused > 0.2
     assert ours.expired_compute < 0.01 < 0.5 < theirs.expired_compute
     assert ours.goodput_per_s > 10 * theirs.goodput_per_s
+
+
+def test_a_lost_job_goes_to_whoever_would_be_done_first() -> None:
+    """Not to whoever has least of this router: others keep that one busy."""
+    pools = {"cpu": {"nodes": 3, "serves": {"ranker": {"base_ms": 2, "per_unit_ms": 0.25}}}}
+    world = World(scenario(pools=pools), Contender())
+    lost, busy, has_one = world.nodes["cpu"]
+    planner = world._planners[0]
+    planner.linked({node: node.variants() for node in (lost, busy, has_one)})  # type: ignore[union-attr]
+    planner._seen[busy].free_at_s = 1.0
+    planner._seen[has_one].given = 1
+    job = Job(
+        1,
+        route=0,
+        units=1,
+        tier=Tier.STANDARD,
+        arrived_s=0.0,
+        objective_s=0.015,
+        deadline_s=0.04,
+        drops=True,
+        router=world.routers[0],
+    )
+    job.lane = "ranker@cpu"
+    assert planner.another(job, 0.0, but=lost) is has_one
+    assert planner._seen[has_one].free_at_s > 0.0
 
 
 def test_jobs_of_a_node_that_dies_go_to_another() -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from isochrone.deadline import Clock
 from isochrone.link.clock import ClockOffset
 from isochrone.link.outbox import Outbox
-from isochrone.link.stream import EOF, NodeEnd
+from isochrone.link.stream import EOF, LinkBroken, NodeEnd
 from isochrone.v1 import link_pb2
+
+log = logging.getLogger(__name__)
 
 PING_S = 0.2
 FIRST_PINGS = 8
 FIRST_PING_S = 0.01
 FLUSH_S = 1.0
+_MOST_US = 2**32 - 1
+"""What a frame holds, over an hour: a request that asks for years of work is claimed before it is looked at."""
 
 
 class RouterEvents(Protocol):
@@ -51,7 +56,8 @@ class RouterLink:
     def claim(self, jobs: Sequence[int], finish_in_s: float, *, beside: bool = False) -> None:
         """Tells the router that this node has these jobs now, and when it expects to be done with them. `beside`: no
         batch waits for that."""
-        self._outbox.frames().claims.add(jobs=jobs, finish_in_us=max(0, int(finish_in_s * 1e6)), beside=beside)
+        finish_in_us = int(min(max(0.0, finish_in_s * 1e6), _MOST_US))
+        self._outbox.frames().claims.add(jobs=jobs, finish_in_us=finish_in_us, beside=beside)
 
     def batch_done(self) -> link_pb2.BatchDone:
         """A new BatchDone frame to fill; it goes out with the next message."""
@@ -114,7 +120,10 @@ class RouterLink:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)  # a broken stream raises in all of them
+            for end in await asyncio.gather(*tasks, return_exceptions=True):
+                # A broken stream raises in all of them; anything else is a fault of ours, and costs this link alone.
+                if isinstance(end, Exception) and not isinstance(end, LinkBroken):
+                    log.error("link of router %s", self.name, exc_info=end)
             for future in self._fetching.values():
                 if not future.done():
                     future.set_result(None)

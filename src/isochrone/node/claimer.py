@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
+from isochrone.deadline import Clock
 from isochrone.errors import ConfigError
 from isochrone.keys import Queue, Tier
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes, Want, Wants
 from isochrone.node.intake import Intake
+from isochrone.node.lead import Lead
 from isochrone.node.served import Served
 from isochrone.shares import Shares
 
@@ -38,12 +40,15 @@ class Claimer:
         open_lanes: OpenLanes | None,
         orphans_found: OrphansFound,
         shares: Shares,
+        clock: Clock,
     ) -> None:
         self._served = served
         self._intake = intake
         self._open_lanes = open_lanes
         self._orphans_found = orphans_found
         self._shares = shares
+        self._clock = clock
+        self._lead = Lead()
         self._lanes: NodeLanes | None = None
         self._allowed: frozenset[str] = frozenset()
         self._wanted = False
@@ -70,6 +75,11 @@ class Claimer:
         """Lanes it may claim from now."""
         return self._allowed if self._lanes is not None else frozenset()
 
+    @property
+    def lead_s(self) -> float:
+        """How long before its batch ends a node should claim the next."""
+        return self._lead.seconds
+
     def allow(self, lanes: Collection[str]) -> None:
         """Sets the lanes to claim from. A wait under way on others is ended."""
         allowed = frozenset(lanes)
@@ -88,7 +98,7 @@ class Claimer:
     def wait_for_work(self) -> None:
         """Sees to it that a job that comes up is claimed: the device is free and nothing is staged."""
         self._wanted = True
-        if self._lanes is None:
+        if self._lanes is None or self._brings_enough:
             return
         lanes = frozenset(lane for lane in self._allowed if self._served[lane].jobs_wanted > 0)
         if self._waiting is not None:
@@ -114,6 +124,11 @@ class Claimer:
     async def claim_at_once(self) -> None:
         """Claims another batch and waits for it, a moment at most."""
         self.claim_ahead()
+        await self.claimed()
+
+    async def claimed(self) -> None:
+        """Waits for a claim that is under way, a moment at most. Its jobs would else sit out the next batch, as small
+        as that may be."""
         if self._prompt is not None:
             await asyncio.wait({self._prompt}, timeout=AT_ONCE_S)
 
@@ -163,6 +178,7 @@ class Claimer:
         log.warning("the lanes are out of reach; jobs come over the links")
 
     async def _wait(self, lanes: NodeLanes, wants: Wants) -> None:
+        began_s = self._clock()
         try:
             claimed = await lanes.wait(wants)
             self._reconnect_s = RECONNECT_FIRST_S
@@ -173,13 +189,21 @@ class Claimer:
             self._waiting = None
         self._count(lanes, wants)
         self._stage(claimed)
-        self._learn(claimed)
+        if self._clock() - began_s > self.lead_s:  # what was there at once had waited for a node
+            self._learn(claimed)
         # Whatever was claimed may have expired, or be on its way: then there is nothing for the device yet.
         self._wanted = not any(self._served[lane].staging for lane in wants)
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
 
+    @property
+    def _brings_enough(self) -> bool:
+        """Whether a claim is under way for all that the node could run: another beside it would bring what has to wait
+        here while siblings are free. What runs beside other jobs needs not wait."""
+        return self._prompt is not None and not any(served.runs_beside for served in self._served.values())
+
     async def _claim(self, lanes: NodeLanes, wants: Wants) -> None:
+        began_s = self._clock()
         try:
             claimed = await lanes.claim(wants)
         except LaneUnavailable as error:
@@ -187,8 +211,11 @@ class Claimer:
             return
         finally:
             self._prompt = None
+        self._lead.took(self._clock() - began_s)
         self._count(lanes, wants)
         self._stage(claimed)
+        if self._wanted and not any(self._served[lane].staging for lane in wants) and lanes is self._lanes:
+            self.wait_for_work()  # as was asked meanwhile
 
     def _siblings(self, lane: str) -> int:
         return max(1, self.siblings.get(lane, 1))
@@ -201,7 +228,7 @@ class Claimer:
             served.siblings = self._siblings(lane)
 
     def _learn(self, claimed: Sequence[Claimed]) -> None:
-        """Jobs that an idle node waited for have not waited themselves."""
+        """Jobs that came while an idle node waited for them have not waited themselves."""
         for lane in {claim.lane for claim in claimed}:
             self._served[lane].came_to_idle()
 

@@ -19,8 +19,6 @@ from isochrone.tracing import SpanContext
 
 Trace = Callable[[Ran, Sequence[StagedJob]], SpanContext | None]
 """Makes a span of a batch, where somebody wants it."""
-CLAIM_LEAD_S = 0.001
-"""The next batch is claimed this long before the running one is expected to end."""
 
 
 class NodeLoop:
@@ -73,11 +71,12 @@ class NodeLoop:
         return await times
 
     async def _step(self) -> None:
+        await self._claimer.claimed()
         staged = await self._staged()
         if not staged:
             return
         served, closing = min(
-            ((served, self._closed(served)) for served in staged), key=lambda lane: _urgency(lane[1], self._clock())
+            ((served, self._closed(served)) for served in staged), key=lambda lane: urgency(lane[1], self._clock())
         )
         served.staging.take(closing.drop)
         if closing.drop:
@@ -115,7 +114,7 @@ class NodeLoop:
         running = self._device.run(served.model, jobs, expected_s=expected_s)
         inline = running.done()
         if not inline:
-            await asyncio.wait((running,), timeout=max(0.0, expected_s - CLAIM_LEAD_S))
+            await asyncio.wait((running,), timeout=max(0.0, expected_s - self._claimer.lead_s))
             if not running.done() and not self._leaving:
                 self._claimer.claim_ahead()
         outcomes, started_s, compute_s = await running
@@ -177,7 +176,7 @@ class NodeLoop:
             caller.settle(ran, theirs)
 
 
-def _urgency(closing: Closing[StagedJob], now_s: float) -> float:
+def urgency(closing: Closing[StagedJob], now_s: float) -> float:
     """Which lane's turn it is, the least first: whose batch has the tightest job that will be in time. Were it the one
     with the tightest job of all, a lane whose jobs are late would keep the device from those that needn't be."""
     if closing.drop:

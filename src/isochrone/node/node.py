@@ -139,6 +139,7 @@ class Node:
             open_lanes=self._broker.node_lanes if self._broker else None,
             orphans_found=self._orphans_found,
             shares=self._shares,
+            clock=self._clock,
         )
         self._loop = NodeLoop(
             self._batches,

@@ -183,8 +183,6 @@ class BatchServed(Served):
     policy: BatchPolicy
     clock: Clock
     arrivals: Arrivals
-    passed_over: int = 0
-    """Units staged that the last batch left behind though they were more urgent."""
     overloaded: bool = False
     """Not all that was staged could be in time when the last batch was closed."""
 
@@ -235,14 +233,15 @@ class BatchServed(Served):
 
     @property
     def room(self) -> int:
-        """Units that may still be staged: what the next batch takes, and no more than two batches in all. What is
-        left in the lane, another node may take first."""
+        """Units that may still be staged: what the next batch takes. What is left in the lane, another node may take
+        first. Under overload it is up to two full batches, to choose from: some of them won't be run."""
         held = self.staging.units + self.staging.expected_units
-        next_batch = self.policy.enough_units(self.latency.current, self.demand)
+        # Where jobs are light, it is their number that fills a batch.
+        most = max(1, min(self.model.batch_units, int(self.model.batch_jobs * self.mean_weight)))
         if self.overloaded:
-            next_batch = self.model.batch_units
-        able = held - min(self.passed_over, self.staging.units)
-        return min(next_batch - able, 2 * self.model.batch_units - held)
+            return 2 * most - held
+        next_batch = min(most, self.policy.enough_units(self.latency.current, self.demand))
+        return next_batch - held
 
     def came(self, units: int, now_s: float) -> None:
         self.arrivals.came(units, now_s)
@@ -252,19 +251,15 @@ class BatchServed(Served):
             self.arrivals.fresh(job.objective_s - job.claimed_s)
 
     def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:
-        """Decides over what is staged."""
-        closing = self.policy.close(
-            self.staging.jobs,
-            now_s=self.clock(),
-            latency=self.latency.current.cautious(LIKELY),
-            demand=self.demand,
-            owed=owed,
-        )
+        """Decides over what is staged: to be in time with some certainty while all can be, and else as it is expected.
+        Caution makes for small batches, and where they can't keep up all are late."""
+        waiting, now_s, demand = self.staging.jobs, self.clock(), self.demand
+        expected = self.latency.current
+        cautious = expected.cautious(LIKELY)
+        closing = self.policy.close(waiting, now_s=now_s, latency=cautious, demand=demand, owed=owed)
+        if closing.closed_by in (ClosedBy.OVERLOAD, ClosedBy.LATE):
+            closing = self.policy.close(waiting, now_s=now_s, latency=expected, demand=demand, owed=owed)
         self.overloaded = closing.closed_by is ClosedBy.OVERLOAD
-        self.passed_over = 0
-        if self.overloaded:
-            due_s = min(job.objective_s for job in closing.run)
-            self.passed_over = sum(job.units for job in closing.keep if job.objective_s < due_s)
         return closing
 
     @property

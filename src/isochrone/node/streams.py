@@ -97,7 +97,7 @@ class StreamServed(Served):
 
     def work_s(self, weight: int) -> float:
         """It begins at once where there is room for it, else as others end: in about their own time for each round."""
-        ahead = max(0, len(self.staging) + 1 - max(0, self.room))
+        ahead = max(0, len(self.staging) + self.staging.expected_jobs - max(0, self.room))
         return self.latency.current.of(weight) * (1 + ahead / max(1, len(self.running)))
 
     def cancel(self, key: JobKey) -> bool:

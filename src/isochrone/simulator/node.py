@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from isochrone.arrivals import Arrivals
-from isochrone.batching import BatchPolicy, ClosedBy
+from isochrone.batching import BatchPolicy, ClosedBy, Closing
 from isochrone.keys import Tier
 from isochrone.lane import Want
 from isochrone.node.device import INLINE_S
-from isochrone.node.loop import CLAIM_LEAD_S
+from isochrone.node.lead import Lead
+from isochrone.node.loop import urgency
 from isochrone.node.served import BatchServed
 from isochrone.node.staging import Staging
 from isochrone.shares import Shares
@@ -72,7 +73,7 @@ class MeshNode:
         self._life = 0
         """Counts its deaths: what an earlier life had planned doesn't happen."""
         self._ticket = 0
-        self._waits = self._prompt = self._pausing = False
+        self._waits = self._claiming = False
         self._running: list[Job] = []
         self._least = least
         self._warm_up()
@@ -90,7 +91,7 @@ class MeshNode:
         self.is_up = False
         self._life += 1
         self._ticket += 1
-        self._waits = self._prompt = self._pausing = False
+        self._waits = self._claiming = False
         self._running = []
         for queue in self._lanes.values():
             queue.claimers -= 1
@@ -131,7 +132,7 @@ class MeshNode:
         """Jobs come over the link."""
         if self.is_up:
             self._stage(jobs)
-            if not self._running and not self._pausing:
+            if not self._running:
                 self._step()
         else:
             for job in jobs:
@@ -152,6 +153,7 @@ class MeshNode:
     def _warm_up(self) -> None:
         """Loads the models anew, and finds out how long their batches take."""
         engine = self._engine
+        self._lead = Lead()
         self.shares = Shares(self._least, clock=lambda: engine.now_s)
         self.served = {lane: self._warm(lane, service) for lane, service in self._services.items()}
 
@@ -169,7 +171,7 @@ class MeshNode:
         )
 
     def _wait_for_work(self) -> None:
-        if not self._waits and self._lanes:
+        if not self._waits and not self._claiming and self._lanes:
             self._waits = True
             self._ticket += 1
             self._engine.after(self._hop_s, self._wait_on_lanes, self._life, self._ticket)
@@ -182,18 +184,20 @@ class MeshNode:
             self._count(queue)
         if jobs:
             self._on_their_way(jobs)
-            self._engine.after(self._hop_s, self._claimed, life, jobs, True)
+            self._engine.after(self._hop_s, self._claimed, life, jobs, False)
             return
         for queue in self._lanes.values():
             queue.wait(self, ticket)
 
-    def _claim_in(self, seconds: float) -> None:
-        """Sends a prompt claim by then."""
-        self._engine.after(seconds + self._hop_s, self._claim, self._life)
+    def _claim_ahead(self, life: int) -> None:
+        """Sends a prompt claim, unless one is under way."""
+        if life == self._life and not self._claiming:
+            self._claiming = True
+            self._engine.after(self._hop_s, self._claim, life, self._engine.now_s)
 
-    def _claim(self, life: int) -> None:
+    def _claim(self, life: int, sent_s: float) -> None:
         """It has come to the lanes."""
-        if life != self._life or self._prompt:
+        if life != self._life:
             return
         jobs = []
         for queue in self._lanes.values():
@@ -201,10 +205,8 @@ class MeshNode:
             if queue.jobs and (wanted := served.jobs_wanted) > 0:
                 jobs += queue.claim(Want(wanted, self.shares.divided(wanted, served.left)))
             self._count(queue)
-        if jobs or self._pausing:
-            self._prompt = True
-            self._on_their_way(jobs)
-            self._engine.after(self._hop_s, self._claimed, life, jobs, False)
+        self._on_their_way(jobs)
+        self._engine.after(self._hop_s, self._claimed_ahead, life, jobs, sent_s)
 
     def _part_of(self, queue: SharedLane) -> int:
         """How many jobs an idle node takes: it leaves work for the others."""
@@ -221,20 +223,31 @@ class MeshNode:
         for job in jobs:
             job.node = self
 
-    def _claimed(self, life: int, jobs: list[Job], waited: bool) -> None:
-        if life != self._life:
-            for job in jobs:  # nobody has said that he has them: their routers find them gone from the lane
-                job.router.lost(job, self)
-            return
-        if waited:
+    def _claimed(self, life: int, jobs: list[Job], fresh: bool) -> None:
+        """`fresh`: they came while it waited for them."""
+        if self._have(life, jobs):
             self._waits = False
-        else:
-            self._prompt = self._pausing = False
-        self._stage(jobs)
-        if waited:
-            self._learn(jobs)
-        if not self._running and not self._pausing:
-            self._step()
+            self._stage(jobs)
+            if fresh:
+                self._learn(jobs)
+            if not self._running:
+                self._step()
+
+    def _claimed_ahead(self, life: int, jobs: list[Job], sent_s: float) -> None:
+        if self._have(life, jobs):
+            self._claiming = False
+            self._lead.took(self._engine.now_s - sent_s)
+            self._stage(jobs)
+            if not self._running:
+                self._step()
+
+    def _have(self, life: int, jobs: Sequence[Job]) -> bool:
+        """Whether this node still lives to run them."""
+        if life == self._life:
+            return True
+        for job in jobs:  # nobody has said that he has them: their routers find them gone from the lane
+            job.router.lost(job, self)
+        return False
 
     def _learn(self, claimed: Sequence[Job]) -> None:
         """Jobs that an idle node waited for tell how tight such jobs are (isochrone.node.claimer)."""
@@ -258,46 +271,45 @@ class MeshNode:
             work_s[job.lane] = served.work_s(job.units)
             fresh.setdefault(job.router, []).append(job)
         if fresh:
-            finish_in_s = max(0.0, self.busy_until_s - now_s) + sum(work_s.values())
+            before_s = sum(served.staged_s for lane, served in self.served.items() if lane not in work_s)
+            finish_in_s = max(0.0, self.busy_until_s - now_s) + before_s + sum(work_s.values())
             for router, theirs in fresh.items():
                 self._engine.after(self._hop_s, router.claimed, self, theirs, finish_in_s)
 
     def _step(self) -> None:
-        """Closes a batch and runs it; without anything to run, waits for work."""
+        """Closes a batch and runs it; without anything to run, waits for work. Jobs that are being claimed go along."""
+        if self._claiming:
+            return
         while True:
-            served = self._next()
-            if served is None:
+            staged = self._staged()
+            if not staged:
                 self._wait_for_work()
                 return
-            staged = {job.tier for job in _jobs(served)}
-            closing = served.close(self.shares.owed(staged | {tier for tier, count in served.left.items() if count}))
+            closings = [(served, self._closed(served)) for served in staged]
+            served, closing = min(closings, key=lambda lane: urgency(lane[1], self._engine.now_s))
             served.staging.take(closing.drop)
             if closing.drop:
                 self._give_up(cast("list[Job]", closing.drop))
                 if self._lanes and closing.closed_by is not ClosedBy.FULL:
                     # The dead come up first in a lane: behind them may be a batch that is worth running.
-                    self._pausing = True
-                    if not self._prompt:
-                        self._claim_in(0.0)
+                    self._claim_ahead(self._life)
                     return
             served.staging.take(closing.run)
             if closing.run:
                 self._run(served, cast("list[Job]", closing.run))
                 return
 
-    def _next(self) -> BatchServed | None:
-        """The lane with the most urgent staged job."""
-        best: BatchServed | None = None
-        best_s = NEVER_S
+    def _staged(self) -> list[BatchServed]:
+        """The lanes with staged jobs that somebody waits for."""
         for served in self.served.values():
-            if not served.staging:
-                continue
             for job in _jobs(served):
                 if job.end is not None and job.deadline_s < NEVER_S:
                     served.cancel(cast("JobKey", job.key))
-                elif job.objective_s < best_s:
-                    best, best_s = served, job.objective_s
-        return best
+        return [served for served in self.served.values() if served.staging]
+
+    def _closed(self, served: BatchServed) -> Closing[StagedJob]:
+        tiers = {job.tier for job in _jobs(served)} | {tier for tier, count in served.left.items() if count}
+        return served.close(self.shares.owed(tiers))
 
     def _run(self, served: BatchServed, jobs: list[Job]) -> None:
         now_s, life = self._engine.now_s, self._life
@@ -310,8 +322,9 @@ class MeshNode:
         self.busy_until_s = now_s + expected_s
         self._running = jobs
         # Ahead, where it hasn't ended by then and this isn't the event loop's own time.
-        if self._lanes and expected_s >= INLINE_S and seconds > expected_s - CLAIM_LEAD_S:
-            self._claim_in(max(0.0, expected_s - CLAIM_LEAD_S))
+        lead_s = self._lead.seconds
+        if self._lanes and expected_s >= INLINE_S and seconds > expected_s - lead_s:
+            self._engine.after(max(0.0, expected_s - lead_s), self._claim_ahead, life)
         self._engine.after(seconds, self._done, life, served, jobs, units, seconds)
 
     def _done(self, life: int, served: BatchServed, jobs: list[Job], units: int, seconds: float) -> None:

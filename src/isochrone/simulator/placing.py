@@ -73,7 +73,7 @@ class Peer:
         job.node = node
         return node
 
-    def another(self, job: Job, *, but: Node | None) -> Node | None:
+    def another(self, job: Job, now_s: float, *, but: Node | None) -> Node | None:
         groups = [group for group in self._groups[job.route] if group.lane == job.lane]
         nodes = [node for group in groups for node in group.nodes if node.is_up and node is not but]
         if not nodes:

@@ -10,6 +10,7 @@ from isochrone.simulator.job import Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.router import Node
 from isochrone.simulator.seen import SeenNode, SeenState, SeenVariant
+from isochrone_router.dispatch import LEAST_JOB_S
 from isochrone_router.forecast import Forecast
 from isochrone_router.hedging import Promises, hedge_to
 from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
@@ -67,8 +68,9 @@ class Planned:
         self._holders: dict[Job, list[SeenNode]] = defaultdict(list)
         self._promises = Promises()
         self._told: dict[Job, tuple[float, float]] = {}
-        self._kept: tuple[float, float] | None = None
         """When a node promised a job, and how soon."""
+        self._kept: tuple[float, float] | None = None
+        """The promise that counted last."""
         self._plan_of: dict[Job, tuple[Plan, Option | None]] = {}
 
     def __repr__(self) -> str:
@@ -135,7 +137,7 @@ class Planned:
         self._plan_of[job] = (plan, plans.options[plan.lane] if now_s - plan.made_s < HOLDS_S else None)
         job.spare_s = job.promised_s - now_s - plan.quantile_s
         if isinstance(plan.node, LinkedNode):
-            return self._address(job, plan.node)
+            return self._address(job, plan.node, now_s)
         self.views[job.lane].forecast.submitted(
             job.tier, units=job.units, due_s=job.due_s, late=plan.why is Why.LATE, now_s=now_s
         )
@@ -144,14 +146,16 @@ class Planned:
     def left_lane(self, job: Job) -> None:
         self.views[job.lane].forecast.left(job.tier, job.due_s)
 
-    def another(self, job: Job, *, but: Node | None) -> Node | None:
+    def another(self, job: Job, now_s: float, *, but: Node | None) -> Node | None:
         held = self._holders.get(job, ())
         nodes = [
             node
             for node in self.views[job.lane].nodes
             if _node(node) is not but and cast("SeenNode", node.link) not in held
         ]
-        return self._address(job, min(nodes, key=lambda node: node.backlog_s)) if nodes else None
+        if not nodes:
+            return None
+        return self._address(job, min(nodes, key=lambda node: node.done_in_s(job.units, now_s=now_s)), now_s)
 
     def hedge(self, job: Job, now_s: float) -> Node | None:
         # Who is asked for a copy that the attempt budget has none for keeps it in his count until the job is over.
@@ -163,7 +167,7 @@ class Planned:
         if node is None:
             return None
         job.lane = node.lane
-        return self._address(job, node)
+        return self._address(job, node, now_s)
 
     def overdue_after_s(self, lane: str, finish_in_s: float, now_s: float) -> float:
         return self._promises.overdue_after_s(lane, finish_in_s, now_s=now_s)
@@ -197,8 +201,9 @@ class Planned:
             if option is not None:  # it was foretold just then
                 option.correction.observe(foretold_s=plan.finish.foretold_s, took_s=took_s, now_s=now_s)
 
-    def _address(self, job: Job, node: LinkedNode) -> Node:
+    def _address(self, job: Job, node: LinkedNode, now_s: float) -> Node:
         seen = cast("SeenNode", node.link)
+        seen.free_at_s = max(seen.free_at_s, now_s) + LEAST_JOB_S
         self._holders[job].append(seen)
         seen.given += 1
         return seen.node

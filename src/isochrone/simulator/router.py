@@ -12,6 +12,7 @@ from isochrone.simulator.job import NEVER_S, End, Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.tally import Tally
 from isochrone_router.attempts import AttemptBudget
+from isochrone_router.hedging import LOOK_AGAIN_S
 
 ROUNDING_S = 1e-9
 
@@ -35,7 +36,7 @@ class Placer(Protocol):
     def place(self, job: Job, now_s: float) -> SharedLane | Fifo | Node | str:
         """A queue or a node, with the lane noted in the job; or why it is refused."""
 
-    def another(self, job: Job, *, but: Node | None) -> Node | None:
+    def another(self, job: Job, now_s: float, *, but: Node | None) -> Node | None:
         """A node for a second attempt, since that one is gone."""
 
     def hedge(self, job: Job, now_s: float) -> Node | None:
@@ -150,17 +151,23 @@ class Router:
     def _look_after(self, node: Node, jobs: Sequence[Job]) -> None:
         """The node's own prediction has passed by a margin."""
         now_s = self._engine.now_s
+        again = []
         for job in jobs:
             if job.end is None and job.node is node and job.overdue_s <= now_s + ROUNDING_S:
                 job.overdue_s = NEVER_S
                 other = self._placer.hedge(job, now_s)
-                if other is not None and self._attempts.take_spare():
+                if other is None:
+                    job.overdue_s = now_s + LOOK_AGAIN_S
+                    again.append(job)
+                elif self._attempts.take_spare():
                     self._send_again(job, other)
+        if again:
+            self._engine.after(LOOK_AGAIN_S, self._look_after, node, again)
 
     def _resend(self, job: Job, had: Node) -> bool:
         if job.in_lane:
             self._left_lane(job)
-        other = self._placer.another(job, but=had)
+        other = self._placer.another(job, self._engine.now_s, but=had)
         if other is None or not self._attempts.take():
             return False
         self._send_again(job, other)
