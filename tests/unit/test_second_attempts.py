@@ -171,6 +171,7 @@ async def test_hedges_are_counted_with_those_that_won_and_those_denied() -> None
         attempts = at.dispatcher.second_attempts
         assert (attempts.hedges, attempts.hedges_won, attempts.hedges_denied) == (1, 1, 1)
         assert (attempts.made, attempts.denied) == (1, 1)
+        assert repr(attempts) == "<SecondAttempts 1 made, 1 of them hedges, 1 denied>"
 
 
 @virtual_time
