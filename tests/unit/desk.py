@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from fakes import LANE, Awaited, FakeLanes, FakeLink, flight
 from isochrone.config import LimitsConfig
+from isochrone.keys import Queue
 from isochrone.lane import LaneUnavailable
 from isochrone.testing.virtual_time import virtual_clock
 from isochrone.v1 import link_pb2
@@ -31,7 +32,9 @@ class Desk:
         self.lanes = FakeLanes()
         self.refuse = False
         self.flights = Flights(LimitsConfig())
-        self.gate = LaneGate(self._open, on_change=self._gate_changed, stall_s=0.05, clock=clock)
+        self.gate = LaneGate(
+            self._open, on_change=self._gate_changed, on_count=self._counted, stall_s=0.05, clock=clock
+        )
         self.attempts = AttemptBudget(0.0, burst=burst)
         self.dispatcher = Dispatcher(
             self.flights,
@@ -51,6 +54,9 @@ class Desk:
 
     def _gate_changed(self) -> None:
         self.dispatcher.gate_changed()
+
+    def _counted(self, queue: Queue, jobs: int) -> None:
+        self.views[queue.lane].forecast.waiting.others_are(queue.tier, jobs)
 
     # Links, as the dispatcher uses them.
 
@@ -75,6 +81,11 @@ class Desk:
     def watched(self) -> int:
         """Jobs that are thought to wait in a lane."""
         return len(self.dispatcher._suspects)
+
+    @property
+    def depth(self) -> int:
+        """Jobs that the forecast of the lane counts there."""
+        return self.views[LANE].depth
 
     def into_the_lane(self, **changes: object) -> Awaited:
         one = flight(member=b"", **changes)  # type: ignore[arg-type]
@@ -104,6 +115,7 @@ class Desk:
 
     def goes_down(self, link: FakeLink) -> None:
         link.takes_jobs = False
+        link.given = 0  # as a link does by itself
         self.dispatcher.link_down(link)  # type: ignore[arg-type]
 
 

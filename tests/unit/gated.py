@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from fakes import FakeLanes, flight
+from fakes import LANE, FakeLanes, flight
+from isochrone.keys import Queue, Tier
 from isochrone_router.lane_gate import LaneGate
 
 STALL_S = 0.05
@@ -42,14 +43,24 @@ class Gated:
     redis: Redis
     gate: LaneGate
     told: list[tuple[str, int]]
+    others: dict[Queue, int]
+    """Jobs of other routers, by the last word."""
+
+    def depth(self, lane: str = LANE) -> int:
+        """Jobs in all of a lane's queues or on their way there, ours and others'."""
+        queues = [Queue(lane, tier) for tier in Tier]
+        there = sum(max(0, self.gate._unclaimed.get(queue, 0) + self.others.get(queue, 0)) for queue in queues)
+        return there + sum(len(self.gate._buffers[queue]) for queue in queues)
 
 
 @asynccontextmanager
 async def gated(redis: Redis | None = None, *, pressure: Callable[[], float] = lambda: 0.0) -> AsyncIterator[Gated]:
     redis = redis or Redis()
     told: list[tuple[str, int]] = []
+    others: dict[Queue, int] = {}
     gate = LaneGate(
         redis.open,
+        on_count=others.__setitem__,
         on_change=lambda: told.append((str(gate.state), gate.epoch)),
         stall_s=STALL_S,
         clock=asyncio.get_running_loop().time,
@@ -57,7 +68,7 @@ async def gated(redis: Redis | None = None, *, pressure: Callable[[], float] = l
     )
     await gate.start()
     running = asyncio.create_task(gate.run())
-    yield Gated(redis, gate, told)
+    yield Gated(redis, gate, told, others)
     running.cancel()
     gate.close()
 

@@ -286,6 +286,18 @@ def test_other_quotas_hold_at_once() -> None:
     assert repr(allowance) == "<Allowance of shop: no limits>"
 
 
+def test_a_debt_that_is_being_settled_is_not_settled_again_by_other_quotas() -> None:
+    """They may come while the quotas are asked."""
+    allowance = Allowance("shop", Quota(1.0, 4))
+    assert allowance.take(100.0, 1) is None
+    assert allowance.ask(100.0).debt == 1
+    allowance.change(Quota(2.0, 8))
+    assert allowance.take(100.0, 1) is None
+    allowance.told(Told(0, 3.0, 0, 0), 100.0)
+    assert allowance.tokens is not None
+    assert allowance.tokens.debt == 1, "of the one that came meanwhile"
+
+
 def test_a_pace_follows_what_comes() -> None:
     """Within a second or two it is the rate, and soon after the last event next to nothing."""
     pace = Pace()

@@ -267,7 +267,26 @@ async def test_a_node_that_stalls_costs_its_callers_no_more_than_a_second_copy()
         assert set(sent.outcomes) == {"in time"}
         [again] = [budget for budget in sent.budgets if budget.attempts > 1]
         assert (again.attempts, again.report.won, again.node) == (2, 2, "node-1")
-        assert (mesh.router.dispatcher.hedged, mesh.router.dispatcher.hedges_won) == (1, 1)
+        attempts = mesh.router.dispatcher.second_attempts
+        assert (attempts.hedges, attempts.hedges_won) == (1, 1)
+
+
+@virtual_time
+async def test_whoever_wants_one_variant_gets_no_second_copy_of_another() -> None:
+    """However late it is: who names a variant wants that one's answer."""
+    stalling = Stalling(sleep_ms=10, sleep=virtual_clock().advance)
+    small = Group("cpu", [sleeper(2, variant="sleep.small")])
+    routes = route(deadline_ms=400, lanes=["sleep@cpu"], smaller=["sleep.small@cpu"])
+    async with LocalMesh([stalling], routes=routes, more=[small]) as mesh:
+        await send(mesh, per_s=50, variant="sleep")
+        lanes = []
+        for variant in (None, "sleep"):
+            stalling.stuck_s = 0.2
+            answer = await mesh.call(SLEEP, b"", variant=variant)
+            assert answer.budget is not None
+            lanes.append(answer.budget.lane)
+            await asyncio.sleep(0.5)
+        assert lanes == ["sleep.small@cpu", "sleep@cpu"]
 
 
 @virtual_time
@@ -277,10 +296,10 @@ async def test_no_second_copies_while_jobs_wait() -> None:
     async with LocalMesh([stalling], routes=route(deadline_ms=200), more=[Group("cpu", [sleeper()])]) as mesh:
         sending = asyncio.create_task(send(mesh, per_s=3200, seconds=1.0))
         await asyncio.sleep(0.3)
-        before = mesh.router.dispatcher.hedged
+        before = mesh.router.dispatcher.second_attempts.hedges
         stalling.stuck_s = 0.15
         await sending
-        assert mesh.router.dispatcher.hedged == before
+        assert mesh.router.dispatcher.second_attempts.hedges == before
 
 
 @virtual_time
@@ -296,8 +315,8 @@ async def test_second_copies_stay_within_five_percent() -> None:
             stalling.stuck_s = 0.1
             await asyncio.gather(*(mesh.call(SLEEP, b"") for _ in range(jobs)))
             await asyncio.sleep(0.3)
-        assert 0 < dispatcher.hedged <= 0.05 * rounds * jobs + 1
-        assert dispatcher.hedges_won == dispatcher.hedged
+        assert 0 < dispatcher.second_attempts.hedges <= 0.05 * rounds * jobs + 1
+        assert dispatcher.second_attempts.hedges_won == dispatcher.second_attempts.hedges
 
 
 @virtual_time
@@ -313,6 +332,21 @@ async def test_a_node_that_dies_without_a_word_is_worked_around() -> None:
         after = await send(mesh, per_s=400)
         assert set(after.outcomes) == {"in time"}
         assert {budget.node for budget in after.budgets} == {"node-1", "node-2"}
+
+
+@virtual_time
+async def test_what_the_last_cheap_node_had_is_answered_by_a_dear_one() -> None:
+    """It dies with jobs that another lane of the route has the time for: none of them fails."""
+    gpu = Group(GPU, [sleeper(1)])
+    async with LocalMesh([sleeper(20)], routes=route(deadline_ms=200), more=[gpu], devices=PRICES) as mesh:
+        sending = asyncio.create_task(send(mesh, per_s=200, seconds=0.4))
+        await asyncio.sleep(0.2)
+        await mesh.kill_node(mesh.nodes[0])
+        sent = await sending
+        assert set(sent.outcomes) <= {"in time", "late"}
+        again = [budget.lane for budget in sent.budgets if budget.attempts > 1]
+        assert again
+        assert set(again) == {f"sleep@{GPU}"}
 
 
 @virtual_time

@@ -136,7 +136,7 @@ async def test_a_job_that_somebody_took_and_vanished_with_is_sent_again() -> Non
         await asyncio.sleep(2 * LOOK_AFTER_S + CLAIM_ON_ITS_WAY_S + SOON_S)
         assert [job.id for link in at.links for job in link.submitted] == [one.id]
         assert one.ledger.attempts == 2
-        assert at.gate.depth(LANE) == 0, "and is not taken for one that waits"
+        assert at.depth == 0, "and is not taken for one that waits"
 
 
 @virtual_time
@@ -171,12 +171,12 @@ async def test_whatever_a_link_says_of_itself_changes_the_views() -> None:
 async def test_a_refused_request_has_its_lanes_counted() -> None:
     """There may be room in them again."""
     async with desk("a") as at:
-        at.into_the_lane()
-        await asyncio.sleep(0)
-        at.lanes.waiting.clear()
-        at.dispatcher.recount([LANE])
-        await asyncio.sleep(0)
-        assert at.gate.depth(LANE) == 0
+        at.lanes.waiting |= {b"another's": 0.0, b"one more": 0.0}
+        for depth in (2, 0):
+            at.dispatcher.recount([LANE])
+            await asyncio.sleep(0)
+            assert at.depth == depth
+            at.lanes.waiting.clear()
 
 
 @virtual_time
@@ -185,9 +185,9 @@ async def test_a_claim_ends_the_waiting_in_the_lane() -> None:
     async with desk("a") as at:
         one, other = at.into_the_lane(), at.into_the_lane()
         await asyncio.sleep(SOON_S)
-        assert (at.gate.depth(LANE), at.watched) == (2, 2)
+        assert (at.depth, at.watched) == (2, 2)
         at.claimed(at.links[0], one)
-        assert (at.gate.depth(LANE), at.watched) == (1, 1)
+        assert (at.depth, at.watched) == (1, 1)
         assert (one.in_lane, other.in_lane) == (False, True)
 
 
@@ -210,7 +210,7 @@ async def test_an_answer_may_overtake_its_claim() -> None:
         await asyncio.sleep(0)
         at.answered(at.links[0], one)
         assert await one.answered == b"answer"
-        assert (one.in_lane, at.watched, at.gate.depth(LANE)) == (False, 0, 0)
+        assert (one.in_lane, at.watched, at.depth) == (False, 0, 0)
         at.dispatcher.finish(one)
         assert at.lanes.removed == []
 

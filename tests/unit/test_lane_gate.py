@@ -178,11 +178,11 @@ def test_jobs_that_had_not_left_yet_are_not_pushed_after_it_is_back(how: str) ->
                 at.gate.submit(flight(), linger_s=0)
                 await asyncio.sleep(STALL_S)
             at.gate.submit(flight(), linger_s=LINGER_S)
-            assert at.gate.depth(LANE) >= 1
+            assert at.depth() >= 1
             if how == "lost":
                 at.redis.lanes.close()
             await asyncio.sleep(STALL_S)
-            assert at.gate.depth(LANE) == 0
+            assert at.depth() == 0
             at.redis.silent = False
             await asyncio.sleep(5)
             assert at.gate.is_up
@@ -213,7 +213,7 @@ async def test_questions_that_are_never_answered_are_forgotten() -> None:
         at.redis.lanes.waiting[b"another router's"] = 0.0
         at.gate.recount(LANE)
         await asyncio.sleep(0)
-        assert at.gate.depth(LANE) == 2
+        assert at.depth() == 2
         assert not at.gate._pending
 
 
@@ -230,7 +230,7 @@ async def test_a_reply_of_a_former_connection_changes_nothing() -> None:
         assert at.told == [("up", 1), ("down", 2), ("up", 2)]
         former.answer_all()
         await asyncio.sleep(0)
-        assert (at.gate.is_up, at.gate.depth(LANE)) == (True, 0)
+        assert (at.gate.is_up, at.depth()) == (True, 0)
 
 
 @virtual_time

@@ -253,6 +253,18 @@ async def test_a_broken_link_is_dialled_anew() -> None:
 
 
 @virtual_time
+async def test_what_a_node_that_is_gone_had_to_do_is_not_waited_for() -> None:
+    """Who is at its address next is another, and free until he says otherwise."""
+    async with linked() as at:
+        at.other_end.claim([1], 10.0)
+        await asyncio.sleep(2 * HOP_S)
+        assert at.link.free_at_s > at.link._clock() + 9
+        at.streams[-1].break_off()
+        await asyncio.sleep(0.01)
+        assert at.link.free_at_s <= at.link._clock()
+
+
+@virtual_time
 async def test_what_was_said_to_a_link_that_is_down_is_not_said_later() -> None:
     """Those jobs have been sent elsewhere."""
     async with linked() as at:

@@ -15,7 +15,7 @@ from isochrone.memory_broker import MemoryBroker
 from isochrone.registry import NodeRecord
 from isochrone.testing.virtual_time import virtual_time
 from isochrone.v1 import link_pb2
-from isochrone_router.lane_view import LaneView, LinkedNode
+from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 from isochrone_router.links import GIVEN_UP_BEATS, Links
 
 OTHER = "other@cpu"
@@ -84,6 +84,24 @@ async def running(router: Router) -> AsyncIterator[Router]:
     yield router
     task.cancel()
     await router.links.close()
+
+
+@virtual_time
+async def test_who_is_told_of_a_closed_lane_finds_all_views_made_anew() -> None:
+    """What was in it is sent elsewhere at once, and what fails may ask again: by plans for the mesh as it is now."""
+    router = Router()
+    await router.node("a", LANE)
+    async with running(router):
+        await asyncio.sleep(1.5 * HEARTBEAT_S)
+        assert router.is_open
+        views = router.links.views
+        before, seen = views[LANE].changes, []
+        router.links._lane_closed = lambda lane: seen.append(
+            (lane, views[lane].changes, len(views[lane].forecast.nodes))
+        )
+        router.link("a").state = LinkState.DIALLING
+        router.links.refresh()
+        assert seen == [(LANE, before + 1, 0)]
 
 
 @virtual_time
@@ -266,3 +284,15 @@ def test_nodes_that_take_no_time_still_share() -> None:
     links[0].given = 1
     nodes = [LinkedNode(link, LANE) for link in links]  # type: ignore[arg-type]
     assert min(nodes, key=lambda node: node.backlog_s).link is links[1]
+
+
+@virtual_time
+async def test_a_closed_lane_has_no_other_beside_it() -> None:
+    """Its nodes claim from it no more: what waits for them elsewhere is no longer in the way of anything here."""
+    links = [FakeLink("a", LANE, OTHER), FakeLink("b", LANE, OTHER)]
+    views = [LaneView(lane, nodes=[LinkedNode(link, lane) for link in links], is_open=True) for lane in (LANE, OTHER)]  # type: ignore[arg-type]
+    see_each_other(views)
+    assert [view.forecast.beside for view in views] == [[(views[1].forecast, 1.0)], [(views[0].forecast, 1.0)]]
+    views[1].is_open = False
+    see_each_other(views)
+    assert [list(view.forecast.beside) for view in views] == [[], []]

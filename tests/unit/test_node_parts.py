@@ -84,6 +84,19 @@ async def test_a_batch_is_run_and_answered() -> None:
 
 
 @virtual_time
+async def test_a_batch_that_ends_early_leaves_the_device_free() -> None:
+    """And the node says so, not when it was to end: else routers would take their jobs elsewhere meanwhile."""
+    async with looping() as at:
+        at.model.takes_s = 0.002
+        at.give(1)
+        await asyncio.sleep(0.003)
+        assert at.answered == [1]
+        assert at.loop.busy_until_s <= virtual_clock()()
+        at.give(2)
+        assert at.link.claims[-1] == ([2], pytest.approx(at.served[LANE].latency.current.of(1)))
+
+
+@virtual_time
 async def test_the_lane_with_the_most_urgent_job_goes_first() -> None:
     """Lanes share the device; none has it for itself."""
     async with looping() as at:

@@ -182,7 +182,8 @@ class World:
                 left_s = None if body in split else asked.left_s  # a batch that runs goes on, in parts or whole
                 assert left_s is None or ran.began_s <= left_s + SOON_S, "left, and run"
             split.update(ran.bodies if ran.raised else ())
-        assert sum(count - 1 for count in done.values()) <= self.mesh.router.dispatcher.resent, "run twice"
+        again = self.mesh.router.dispatcher.second_attempts.made
+        assert sum(count - 1 for count in done.values()) <= again, "run twice"
         assert self.mesh.under_way == UnderWay(0, 0, 0)
         assert [link.given for link in self.mesh.router.links.links.values() if link.given] == []
 

@@ -14,7 +14,9 @@ from isochrone.errors import Overloaded, Unavailable
 from isochrone.keys import Tier
 from isochrone_router.correction import Correction
 from isochrone_router.forecast import Forecast
+from isochrone_router.lane_view import LaneView
 from isochrone_router.planner import Ask, Plan, Refused, Why, plan
+from isochrone_router.plans import Plans
 
 NOW_S = 100.0
 CAP = 50
@@ -103,6 +105,14 @@ def refused(decision: Plan | Refused) -> Refused:
 def test_the_first_lane_in_time_is_taken() -> None:
     """They are given with the cheapest first."""
     assert planned(decide(Lane("a@cpu"), Lane("b@cpu"))) == ("a@cpu", Why.CHEAPEST)
+
+
+def test_a_job_is_addressed_to_the_node_that_would_have_done_it_first() -> None:
+    """By what nodes say as well: another router's jobs may keep one from ours, and we have counted none of them."""
+    busy, free = Node(free_at_s=NOW_S + 0.050), Node(base_s=0.002)
+    decision = decide(Lane("a@cpu", [busy, free], is_open=False))
+    assert isinstance(decision, Plan)
+    assert (decision.node, decision.why) == (free, Why.ADDRESSED)
 
 
 def test_a_lane_with_too_much_to_do_gives_way_to_a_dearer_one() -> None:
@@ -273,3 +283,37 @@ def test_whatever_the_facts_the_answer_is_a_plan_or_a_reason(
         assert any(decision.node is node for lane in able for node in lane.nodes)
     if decision.why is Why.CHEAPEST:
         assert decision.quantile_s <= objective_ms / 1e3 + 1e-9
+
+
+def held_by(plans: Plans, *, objective_ms: float, jobs: int = 1) -> list[Plan | Refused]:
+    """What so many requests get that come at one moment."""
+    end_s = NOW_S + objective_ms / 1e3
+    ask = Ask(units=1.0, rank=1, now_s=NOW_S, due_s=end_s, end_s=end_s, target=0.999, lane_cap=CAP)
+    return [plans.plan(ask) for _ in range(jobs)]
+
+
+def test_a_plan_is_not_kept_for_whoever_it_would_be_late_for() -> None:
+    """Though there is little between them: all of an objective of 3 ms may lie there."""
+    view = LaneView("a@cpu", is_open=True)
+    view.forecast.renew([Node(base_s=0.002, per_unit_s=0.0)])
+    view.nodes = view.forecast.nodes  # type: ignore[assignment]
+    plans = Plans([view])
+    [plan, again] = held_by(plans, objective_ms=3.0, jobs=2)
+    assert plan is again
+    assert held_by(plans, objective_ms=2.5) == [plan], "there is time enough for this one too"
+    [other] = held_by(plans, objective_ms=1.5)
+    assert refused(other).reason == "INFEASIBLE_DEADLINE"
+
+
+def test_what_a_plan_was_given_for_already_counts_for_whoever_has_less_time() -> None:
+    """It is good for as many as fit into its time to spare, and for fewer who have less of that."""
+    view = LaneView("a@cpu", is_open=True)
+    view.forecast.renew([Node(base_s=0.002, per_unit_s=0.0, batch_units=2)])
+    view.nodes = view.forecast.nodes  # type: ignore[assignment]
+    plans = Plans([view])
+    [first, *_] = held_by(plans, objective_ms=7.0, jobs=5)
+    assert isinstance(first, Plan)
+    assert first.jobs == 5
+    before = plans.made
+    held_by(plans, objective_ms=5.1)
+    assert plans.made == before + 1

@@ -46,6 +46,14 @@ def test_a_death_finds_the_bucket_full() -> None:
     assert not budget.take()
 
 
+def test_a_fraction_of_nothing_is_nothing() -> None:
+    """Who configures no second attempts gets none, not a bucketful first."""
+    budget = AttemptBudget(0.0)
+    budget.earn()
+    assert not budget.take()
+    assert not budget.take_spare()
+
+
 # Flights.
 
 

@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from desk import SOON_S, desk
+from fakes import FakeLink
 from isochrone.errors import Unavailable
 from isochrone.testing.virtual_time import virtual_time
 from isochrone_router.dispatch import UNHEARD_S
 from isochrone_router.hedging import UNTRIED_MARGIN_S
+from isochrone_router.lane_view import LaneView, LinkedNode
 
 
 @virtual_time
@@ -26,7 +28,7 @@ async def test_an_overdue_job_is_given_to_another_as_well() -> None:
         await asyncio.sleep(2 * SOON_S)
         [copy] = other.submitted
         assert (copy.id, copy.attempt) == (one.id, 2)
-        assert (one.ledger.attempts, at.dispatcher.resent) == (2, 1)
+        assert (one.ledger.attempts, at.dispatcher.second_attempts.made) == (2, 1)
         at.claimed(other, one)
         assert (slow.given, other.given) == (1, 1)
         at.answered(other, one)
@@ -83,7 +85,7 @@ async def test_a_node_that_says_nothing_is_asked_no_more() -> None:
         assert [job.id for job in other.submitted] == [one.id]
         at.claimed(mute, one)
         await asyncio.sleep(UNHEARD_S + SOON_S)
-        assert at.dispatcher.unaffordable == 0, "nobody is left to ask"
+        assert at.dispatcher.second_attempts.denied == 0, "nobody is left to ask"
         assert len(mute.submitted) == 1, "the second's silence sends nothing back to the first"
 
 
@@ -107,8 +109,7 @@ async def test_a_broken_link_sends_its_jobs_elsewhere_at_once() -> None:
         at.claimed(alive, elsewhere, finish_in_s=5.0)
         at.goes_down(dead)
         assert [job.id for job in alive.submitted] == [addressed.id, taken.id]
-        assert at.dispatcher.resent == 2
-        dead.given = 0  # as a link that was down counts anew
+        assert at.dispatcher.second_attempts.made == 2
 
 
 @virtual_time
@@ -134,8 +135,7 @@ async def test_a_broken_link_costs_nothing_where_another_copy_is_under_way() -> 
         [given] = [link for link in (other, third) if link.submitted]
         at.claimed(given, one, finish_in_s=5.0)
         at.goes_down(dead)
-        assert at.dispatcher.resent == 1
-        dead.given = 0
+        assert at.dispatcher.second_attempts.made == 1
 
 
 @virtual_time
@@ -153,8 +153,7 @@ async def test_the_attempt_budget_bounds_second_attempts() -> None:
         assert [one.answered.done() for one in lost] == [False, True, True]
         await asyncio.sleep(1.0)
         assert not late.answered.done()
-        assert (at.dispatcher.resent, at.dispatcher.unaffordable) == (1, 2)
-        dead.given = 0
+        assert (at.dispatcher.second_attempts.made, at.dispatcher.second_attempts.denied) == (1, 2)
 
 
 @virtual_time
@@ -169,9 +168,10 @@ async def test_hedges_are_counted_with_those_that_won_and_those_denied() -> None
         assert (hedged.ledger.won, hedged.ledger.attempts) == (2, 2)
         at.claimed(slow, denied, finish_in_s=0.0)
         await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
-        dispatcher = at.dispatcher
-        assert (dispatcher.hedged, dispatcher.hedges_won, dispatcher.hedges_denied) == (1, 1, 1)
-        assert (dispatcher.resent, dispatcher.unaffordable) == (1, 1)
+        attempts = at.dispatcher.second_attempts
+        assert (attempts.hedges, attempts.hedges_won, attempts.hedges_denied) == (1, 1, 1)
+        assert (attempts.made, attempts.denied) == (1, 1)
+        assert repr(attempts) == "<SecondAttempts 1 made, 1 of them hedges, 1 denied>"
 
 
 @virtual_time
@@ -184,7 +184,7 @@ async def test_a_drained_nodes_returns_cost_no_attempts() -> None:
         at.refresh()
         at.dispatcher.returned(leaving, [one.id for one in flights])  # type: ignore[arg-type]
         assert [job.id for job in staying.submitted] == [one.id for one in flights]
-        assert (leaving.given, at.dispatcher.resent) == (0, 0)
+        assert (leaving.given, at.dispatcher.second_attempts.made) == (0, 0)
 
 
 @virtual_time
@@ -210,6 +210,52 @@ async def test_requests_earn_what_second_attempts_cost() -> None:
 
 
 @virtual_time
+async def test_a_request_that_fails_with_its_node_may_end_others_that_it_had() -> None:
+    """As a leg that a page can't do without ends the others: the node holds nothing of ours then, and not less."""
+    async with desk("dead") as at:
+        [dead] = at.links
+        needed, other = at.over(dead), at.over(dead)
+        needed.over = lambda _: at.dispatcher.finish(other)
+        at.goes_down(dead)
+        assert (needed.is_over, dead.given) == (True, 0)
+
+
+@virtual_time
+async def test_where_nobody_is_left_of_its_lane_a_job_goes_to_another_of_its_route() -> None:
+    """What is alive and could answer it is asked, dearer or not."""
+    async with desk("dead") as at:
+        [dead] = at.links
+        other = FakeLink("other", "toy@cuda")
+        at.views["toy@cuda"] = view = LaneView("toy@cuda")
+        view.nodes = [LinkedNode(other, "toy@cuda")]  # type: ignore[arg-type]
+        one = at.over(dead)
+        at.goes_down(dead)
+        assert [(job.id, job.lane, job.attempt) for job in other.submitted] == [(one.id, "toy@cuda", 2)]
+        assert (one.lane, other.given, one.is_over) == ("toy@cuda", 1, False)
+        at.dispatcher.finish(one)
+        assert other.given == 0
+
+
+@virtual_time
+async def test_a_copy_that_is_given_back_is_not_replaced_while_another_runs() -> None:
+    """It was one too many already."""
+    async with desk("slow", "leaving", "idle") as at:
+        slow, leaving, idle = at.links
+        idle.takes_jobs = False
+        at.refresh()
+        one = at.into_the_lane()
+        at.claimed(slow, one, finish_in_s=0.0)
+        await asyncio.sleep(UNTRIED_MARGIN_S + SOON_S)
+        assert len(leaving.submitted) == 1
+        idle.takes_jobs = True
+        at.refresh()
+        at.dispatcher.returned(leaving, [one.id])  # type: ignore[arg-type]
+        assert idle.submitted == []
+        at.answered(slow, one)
+        assert await one.answered == b"answer"
+
+
+@virtual_time
 async def test_a_second_copy_that_is_lost_leaves_the_first() -> None:
     """It may still answer, so nothing fails; there is no third to ask."""
     async with desk("slow", "dead") as at:
@@ -222,4 +268,3 @@ async def test_a_second_copy_that_is_lost_leaves_the_first() -> None:
         assert not one.answered.done()
         at.answered(slow, one)
         assert await one.answered == b"answer"
-        dead.given = 0

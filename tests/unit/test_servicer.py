@@ -67,6 +67,23 @@ async def test_the_answer_leaves_a_margin_before_the_deadline() -> None:
 
 
 @virtual_time
+async def test_a_plan_keeps_to_when_the_answer_must_leave() -> None:
+    """What would be done by the caller's deadline, but not by the margin before it, is not promised."""
+    async with mesh(sleep_ms=5.0) as at:
+        with pytest.raises(Overloaded):
+            await at.call(SLEEP, b"", timeout_s=0.005 + MARGIN_S / 2)
+        flight_ends_s = []
+        dispatch = at.router.dispatcher.dispatch
+        at.router.dispatcher.dispatch = lambda flight, plan: (  # type: ignore[method-assign]
+            flight_ends_s.append((flight.due_at_s, flight.expires_at_s)),
+            dispatch(flight, plan),
+        )[1]
+        await at.call(SLEEP, b"", timeout_s=0.010)
+        [(due_at_s, expires_at_s)] = flight_ends_s
+        assert due_at_s <= expires_at_s
+
+
+@virtual_time
 async def test_a_request_too_large_is_refused() -> None:
     """With the limit, and as the caller's to mend."""
     async with mesh(request_bytes=2048) as at:

@@ -108,7 +108,7 @@ async def test_a_node_that_is_slowed_tenfold_is_noticed_by_nobody_for_long() -> 
         assert p99_s(after) <= 1.5 * p99_s(before)
         slowed = noticing + after
         assert sum(answer.attempts > 1 for answer in slowed) <= 0.05 * len(slowed)
-        assert mesh.router.dispatcher.resent <= 0.05 * len(slowed)
+        assert mesh.router.dispatcher.second_attempts.made <= 0.05 * len(slowed)
         pacing.times = 1
         await asyncio.sleep(2)
         assert not stands_back(slow)
@@ -170,14 +170,14 @@ async def test_what_it_had_staged_goes_to_others_at_no_cost(caplog: pytest.LogCa
     async with three(objective_ms=25) as (mesh, pacing):
         slow, load = mesh.nodes[0], Load(mesh, per_s=700)
         await load.lasts(1)
-        attempts = mesh.router.dispatcher.resent
+        attempts = mesh.router.dispatcher.second_attempts.made
         pacing.times = 4
         with caplog.at_level("WARNING", "isochrone.node.bystander"):
             answers = await load.lasts(1)
         assert stands_back(slow)
         [given_back] = [int(words.rsplit(" ", 2)[1]) for words in caplog.messages if "gave back" in words]
         assert given_back > 0
-        assert mesh.router.dispatcher.resent == attempts + sum(answer.attempts > 1 for answer in answers)
+        assert mesh.router.dispatcher.second_attempts.made == attempts + sum(answer.attempts > 1 for answer in answers)
         assert mesh.under_way == UnderWay(0, 0, 0)
 
 

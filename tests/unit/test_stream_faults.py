@@ -157,9 +157,9 @@ async def test_waiting_for_a_place_is_no_reason_for_a_second_attempt() -> None:
     async with a_mesh(repeating(slots=2), nodes=2, lanes=False) as mesh:
         for _ in range(4):
             await count(mesh.stream(REPEAT, message(units=500)))
-        before = mesh.router.dispatcher.resent
+        before = mesh.router.dispatcher.second_attempts.made
         await asyncio.gather(*(count(mesh.stream(REPEAT, message(units=500))) for _ in range(24)))
-        assert mesh.router.dispatcher.resent == before
+        assert mesh.router.dispatcher.second_attempts.made == before
 
 
 @virtual_time

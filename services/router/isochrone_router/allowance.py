@@ -50,9 +50,10 @@ class Allowance:
         tokens, slots = self.tokens, self.slots
         if quota.rate_per_s is None:
             self.tokens = None
-        elif tokens is None or (tokens.rate_per_s, tokens.burst) != (quota.rate_per_s, quota.burst):
+        elif tokens is None:
             self.tokens = TokenLease(quota.rate_per_s, quota.burst)
-            self.tokens.debt = tokens.debt if tokens else 0
+        elif (tokens.rate_per_s, tokens.burst) != (quota.rate_per_s, quota.burst):
+            self.tokens = tokens.changed(quota.rate_per_s, quota.burst)
         if quota.concurrency is None:
             self.slots = None
         elif slots is None:

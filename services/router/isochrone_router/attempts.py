@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+BURST = 256.0
+"""What is saved up at most, and there from the start: about what a node's death asks for at once."""
+
 
 class AttemptBudget:
     """A token bucket filled by requests: `fraction` of a token each, up to `burst`.
@@ -10,10 +13,10 @@ class AttemptBudget:
     takes a few dozen requests at once, finds most of the bucket there: hedges take from the top quarter alone.
     """
 
-    def __init__(self, fraction: float, *, burst: float = 256.0) -> None:
+    def __init__(self, fraction: float, *, burst: float | None = None) -> None:
+        """With a `fraction` of 0 there is no second attempt at all, unless a burst is given."""
         self._fraction = fraction
-        self._burst = burst
-        self._tokens = burst
+        self._burst = self._tokens = (BURST if fraction else 0.0) if burst is None else burst
 
     def __repr__(self) -> str:
         return f"<AttemptBudget {self._tokens:.1f} of {self._burst:.0f}>"

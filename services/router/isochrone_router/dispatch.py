@@ -25,12 +25,12 @@ from isochrone.v1 import link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.attempts import AttemptBudget
 from isochrone_router.flight import NEVER_S, Flight, Flights
-from isochrone_router.hedging import LOOK_AGAIN_S, Promises, hedge_to
+from isochrone_router.hedging import LOOK_AGAIN_S, Promises
 from isochrone_router.lane_gate import LaneGate, lingering_s
 from isochrone_router.lane_view import LaneView, LinkedNode
 from isochrone_router.links import Links
-from isochrone_router.past import Try
 from isochrone_router.planner import Plan, Why
+from isochrone_router.second_attempts import SecondAttempts
 from isochrone_router.suspects import Suspects
 
 log = logging.getLogger(__name__)
@@ -68,19 +68,10 @@ class Dispatcher:
         )
         self._links: Links | None = None
         self._promises = Promises()
-        self.resent = 0
-        """Second attempts made so far."""
-        self.unaffordable = 0
-        """Second attempts that were called for and not made: the attempt budget was spent."""
-        self.hedged = 0
-        """Second attempts made while the first might still be answered."""
-        self.hedges_won = 0
-        """Of these, such as were answered first."""
-        self.hedges_denied = 0
-        """Such as were called for and not made: the attempt budget was not full enough."""
+        self.second_attempts = SecondAttempts(attempts, address=self._address, clock=clock)
 
     def __repr__(self) -> str:
-        return f"<Dispatcher {self._flights!r}, {self._suspects!r}, {self.resent} sent again>"
+        return f"<Dispatcher {self._flights!r}, {self._suspects!r}, {self.second_attempts.made} sent again>"
 
     def use(self, links: Links) -> None:
         """The links are made with this dispatcher as their listener, so they come after it."""
@@ -153,19 +144,20 @@ class Dispatcher:
         self._refresh()
 
     def link_down(self, link: NodeLink) -> None:
+        # It holds nothing any more, before anything else: what ends below may end others of them, as legs of one page.
+        lost = [(flight, flight.holders[-1] is link) for flight in self._flights if link in flight.holders]
+        for flight, _ in lost:
+            flight.holders.remove(link)
         if self._links is not None:
             self._links.take_over_from(link)
         self._refresh()
         self._suspects.suspect_all()
-        for flight in self._flights:
-            if link in flight.holders:
-                was_last = flight.holders[-1] is link
-                flight.holders.remove(link)
-                if link is flight.streams_from:
-                    told = f"its node is gone, after {flight.ledger.chunks} chunks of the answer"
-                    flight.fail(Unavailable(told, reason="STREAM_BROKEN"))
-                elif was_last:
-                    self._resend(flight, why="its node is gone", had=link)
+        for flight, was_last in lost:
+            if link is flight.streams_from:
+                told = f"its node is gone, after {flight.ledger.chunks} chunks of the answer"
+                flight.fail(Unavailable(told, reason="STREAM_BROKEN"))
+            elif was_last:
+                self.second_attempts.resend(flight, why="its node is gone", had=link)
 
     def claimed(self, link: NodeLink, jobs: Sequence[int], finish_in_s: float) -> None:
         now_s = self._clock()
@@ -186,10 +178,7 @@ class Dispatcher:
                     continue
                 flight.holders.insert(0, link)
                 link.given += 1
-                if len(flight.tries) >= flight.ledger.attempts:  # sent again at no cost, as one that nobody had
-                    self._attempts.take()
-                    self.resent += 1
-                    flight.ledger.attempts += 1
+                self.second_attempts.turned_up(flight)
             if flight.holders[-1] is link and flight.streams_from is None:  # of the latest copy
                 flight.claimed_at_s = now_s
                 flight.predicted_s = finish_in_s
@@ -231,7 +220,7 @@ class Dispatcher:
             ledger = flight.ledger
             ledger.won = reply.attempt
             if ledger.attempts > 1:
-                self.hedges_won += flight.hedge == reply.attempt
+                self.second_attempts.answered(flight, attempt=reply.attempt)
             elif flight.predicted_s and flight.claimed_at_s != told_s:  # those claimed together had one promise
                 told_s = flight.claimed_at_s
                 took_s = now_s - told_s
@@ -257,7 +246,7 @@ class Dispatcher:
                 flight.holders.remove(link)
                 link.given -= 1
                 why = "its node gave it back" if link.takes_jobs else "its node is leaving"
-                self._resend(flight, why=why, had=link, not_run=True)
+                self.second_attempts.resend(flight, why=why, had=link, not_run=True)
 
     def reported(self, link: NodeLink) -> None:
         if self._links is not None:
@@ -279,7 +268,7 @@ class Dispatcher:
             if flight.in_lane and flight.lane == lane:
                 self._gate.withdraw(flight)
                 self._no_longer_waits(flight)
-                self._resend(flight, why="its lane is closed", not_run=True)
+                self.second_attempts.resend(flight, why="its lane is closed", not_run=True)
 
     def _refresh(self) -> None:
         if self._links is not None:
@@ -324,27 +313,12 @@ class Dispatcher:
         flight.overdue_at_s = NEVER_S
         if not flight.holders:
             return
-        if flight.claimed_at_s:
-            self._hedge(flight)
-        else:
-            self._resend(flight, why="its node doesn't say that it has it", had=flight.holders[-1], may_answer=True)
-
-    def _hedge(self, flight: Flight) -> None:
-        """Sends a copy to another node, if one is likely to answer in time and nobody waits for it."""
-        now_s = self._clock()
-        node = hedge_to(flight, now_s=now_s)
-        if node is None:
-            if flight.streams_from is None:
-                flight.overdue_at_s = now_s + LOOK_AGAIN_S
-                self._overdue.arm(flight.overdue_at_s)
-            return
-        if not self._attempts.take_spare():
-            self.unaffordable += 1
-            self.hedges_denied += 1
-            return
-        self.hedged += 1
-        self._send_again(flight, node, had=flight.holders[-1], why="its node is late")
-        flight.hedge = flight.job.attempt
+        if not flight.claimed_at_s:
+            why = "its node doesn't say that it has it"
+            self.second_attempts.resend(flight, why=why, had=flight.holders[-1], may_answer=True)
+        elif flight.streams_from is None and not self.second_attempts.hedge(flight):
+            flight.overdue_at_s = self._clock() + LOOK_AGAIN_S
+            self._overdue.arm(flight.overdue_at_s)
 
     def _left_lane(self, flight: Flight) -> None:
         """The job no longer waits in its lane: a node has it, or had it."""
@@ -358,47 +332,5 @@ class Dispatcher:
 
     def _lost_in_lane(self, flight: Flight) -> None:
         self._left_lane(flight)
-        self._resend(flight, why="no node says that it has it", may_answer=True)  # its claim may yet come, if only late
-
-    def _resend(
-        self,
-        flight: Flight,
-        *,
-        why: str,
-        had: NodeLink | None = None,
-        may_answer: bool = False,
-        not_run: bool = False,
-    ) -> None:
-        """Sends a job to another node than the one that had it. `may_answer`: it still may. `not_run`: no node has run
-        the job or will, so this costs no extra load."""
-        if flight.is_over:
-            return
-        assert self._links is not None
-        nodes = [
-            node
-            for node in self._links.views[flight.lane].nodes
-            if node.link is not had and node.link not in flight.holders
-        ]
-        affordable = bool(nodes) and (not_run or self._attempts.take())
-        if affordable:
-            now_s, units = self._clock(), flight.job.weight
-            node = min(nodes, key=lambda node: node.done_in_s(units, now_s=now_s))
-            self._send_again(flight, node, had=had, why=why, not_run=not_run)
-            return
-        if nodes:
-            self.unaffordable += 1
-        if not may_answer and not flight.holders:
-            flight.fail(Unavailable(f"{why}, and there is no other to ask", reason="NODE_LOST"))
-
-    def _send_again(
-        self, flight: Flight, node: LinkedNode, *, had: NodeLink | None, why: str, not_run: bool = False
-    ) -> None:
-        if not not_run:
-            self.resent += 1
-            flight.job.attempt += 1
-            flight.ledger.attempts += 1
-        now_s = self._clock()
-        flight.tries.append(Try("" if had is None else had.name, flight.tried_from_s, now_s, why))
-        flight.tried_from_s = now_s
-        flight.lane = flight.job.lane = flight.ledger.lane = node.lane
-        self._address(flight, node.link)
+        # Its claim may yet come, if only late.
+        self.second_attempts.resend(flight, why="no node says that it has it", may_answer=True)

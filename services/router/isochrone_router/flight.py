@@ -33,7 +33,8 @@ class Flight:
     ledger: Ledger
     place: Place
     due_at_s: float
-    """What is planned for: its objective; where that can't be met, its deadline."""
+    """What is planned for: its objective, or when its answer must leave, if that is sooner; where it was planned to be
+    late, what its place in the lane goes by."""
     deadline_at_s: float
     over: Callable[[Flight], None]
     """Called once, when it has been answered or has failed."""

@@ -46,9 +46,9 @@ OpenLanes = Callable[[], Awaitable[RouterLanes]]
 class LaneGate:
     """Pushes jobs in company, watches that Redis answers, and says so when it doesn't.
 
-    `on_count` is told how many jobs of others wait in a queue. `on_change` is called with the gate already in its new
-    state. Going away bumps `epoch`: jobs left in Redis are of
-    an older one, and no node runs those.
+    `on_count` is told how many jobs of others wait in a queue: fewer than none where a claim of ours was on its way
+    when they were counted. `on_change` is called with the gate already in its new state. Going away bumps `epoch`: jobs
+    left in Redis are of an older one, and no node runs those.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class LaneGate:
         self._flush_at_s = 0.0
         self._pending: dict[asyncio.Future[int], float] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._others: dict[Queue, int] = defaultdict(int)
-        """Jobs in a queue but ours; fewer than none where a claim of ours was on its way when they were counted."""
+        self._known: set[Queue] = set()
+        """Queues of which it has told how many jobs of others wait there, and goes on telling."""
         self._unclaimed: dict[Queue, int] = defaultdict(int)
         self._tiers: tuple[Tier, ...] = (Tier.STANDARD,)
         """Those that jobs of ours have."""
@@ -90,10 +90,6 @@ class LaneGate:
     @property
     def is_up(self) -> bool:
         return self.state is GateState.UP
-
-    def depth(self, lane: str) -> int:
-        """Jobs waiting in a lane: others' as they were counted last, and ours, there or on their way."""
-        return sum(self._depth(Queue(lane, tier)) for tier in self._tiers)
 
     def submit(self, flight: Flight, *, linger_s: float) -> None:
         """Puts a job on its way to its lane: at once when none of ours waits there unclaimed. Otherwise no node is
@@ -132,11 +128,13 @@ class LaneGate:
             self._recount(Queue(lane, tier))
 
     async def present(self, queue: Queue, flights: Sequence[Flight]) -> list[bool]:
-        """Which of the jobs still wait in the lane. Raises LaneUnavailable."""
+        """Which of the jobs still wait, in the lane or for company. Raises LaneUnavailable."""
         if self._lanes is None:
             raise LaneUnavailable("not connected")
+        lingering = set(self._buffers[queue])
         async with asyncio.timeout(self._stall_s * 4):
-            return await self._lanes.present(*queue, [flight.member for flight in flights])
+            there = await self._lanes.present(*queue, [flight.member for flight in flights])
+        return [is_there or flight in lingering for flight, is_there in zip(flights, there, strict=True)]
 
     async def start(self) -> None:
         """Tries once, so that a Redis which refuses us is known before anything is promised. Raises ConfigError."""
@@ -194,7 +192,7 @@ class LaneGate:
                 try:
                     async with asyncio.timeout(max(self._stall_s, HEARTBEAT_S)):
                         self._origin_s = await lanes.ping() - self._clock()
-                    for queue in list(self._others):
+                    for queue in list(self._known):
                         self._recount(queue)
                 except (LaneUnavailable, TimeoutError):
                     if self._lanes is lanes:
@@ -207,9 +205,9 @@ class LaneGate:
         self._lanes.close()
         self._lanes = None
         self._pending.clear()
-        for queue in self._others:
+        for queue in self._known:
             self._on_count(queue, 0)
-        self._others.clear()
+        self._known.clear()
         self._unclaimed.clear()
         self._counting.clear()
         self._buffers.clear()
@@ -240,9 +238,6 @@ class LaneGate:
         else:
             return
         self._push_all()
-
-    def _depth(self, queue: Queue) -> int:
-        return max(0, self._others[queue] + self._unclaimed[queue]) + len(self._buffers[queue])
 
     def _recount(self, queue: Queue) -> None:
         if self._lanes is None or queue in self._counting:
@@ -281,7 +276,7 @@ class LaneGate:
                 self._others_are(queue, answer.result() - ours)
 
     def _others_are(self, queue: Queue, jobs: int) -> None:
-        self._others[queue] = jobs
+        self._known.add(queue)
         self._on_count(queue, jobs)
 
     def _look(self) -> None:

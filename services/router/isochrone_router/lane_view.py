@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from isochrone.link.node_link import NodeLink
@@ -129,8 +129,10 @@ class LaneView:
         self.forecast.renew(claiming if self.is_open and claiming else self.nodes)
 
 
-def see_each_other(views: Iterable[LaneView]) -> None:
+def see_each_other(views: Collection[LaneView]) -> None:
     """Tells forecasts of lanes whose nodes claim from others too what part of those lanes' work falls to them."""
+    for view in views:
+        view.forecast.beside = ()
     claiming = [(view.forecast, {node.link for node in view.nodes if node.claims}) for view in views if view.is_open]
     for forecast, links in claiming:
         forecast.beside = [

@@ -113,6 +113,7 @@ class Links:
     def refresh(self) -> None:
         """Works out the views anew, after a link, the census or Redis has changed."""
         linked = self._linked()
+        closed: list[str] = []
         for lane, view in self.views.items():
             serving = [link for link in self.links.values() if lane in link.variants]
             able = [link for link in serving if link.takes_jobs]
@@ -129,11 +130,13 @@ class Links:
                 log.info("lane %s: jobs go %s", lane, "through Redis" if is_open else "over the links")
                 view.is_open = is_open
                 if not is_open:
-                    self._lane_closed(lane)
+                    closed.append(lane)
             view.changes += 1
             view.renew()
         see_each_other(self.views.values())
         self.changed.set()
+        for lane in closed:  # last: what was in it is sent elsewhere at once, and what fails may be asked for anew
+            self._lane_closed(lane)
 
     def reported(self, link: NodeLink) -> None:
         """A node has said how it is."""

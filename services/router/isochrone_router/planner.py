@@ -58,7 +58,7 @@ class Finish(NamedTuple):
     foretold_s: float
     """As the facts alone have it."""
     ahead: float
-    """Jobs that go first."""
+    """Jobs that go first; where a node is addressed, the seconds of work that it was given."""
 
 
 class Ask(NamedTuple):
@@ -189,9 +189,12 @@ def _found(ask: Ask, facts: LaneFacts) -> _Found | None:
 
 
 def _addressed(ask: Ask, facts: LaneFacts, nodes: Sequence[NodeFacts]) -> _Found:
-    node = min(nodes, key=lambda node: node.backlog_s + node.base_s)
-    foretold_s = 0.0  # where it answers step by step, beside others, only experience says
-    if not facts.forecast.streams:
+    """The node that would be done with it first. Where it answers step by step, beside others, only experience says
+    how long that takes, and the one with the least to do is asked."""
+    if facts.forecast.streams:
+        foretold_s, node = 0.0, min(nodes, key=lambda node: node.backlog_s + node.base_s)
+    else:
+        node = min(nodes, key=lambda node: node.done_in_s(ask.units, now_s=ask.now_s))
         foretold_s = node.done_in_s(ask.units, now_s=ask.now_s)
     expected_s = foretold_s + facts.correction.expected_s(ask.now_s)
     return _Found(facts, Finish(expected_s, foretold_s, node.backlog_s), node)

@@ -85,6 +85,12 @@ class Plans:
             self._held = None
         return made
 
+    def views_of(self, variant: str | None) -> Sequence[LaneView]:
+        """The lanes that may answer such a request, wherever it is sent first."""
+        if variant is None:
+            return self.views
+        return [view for view in self.views if _variant_of(view.lane) == variant]
+
     def _holds(self, held: Plan | Refused, ask: Ask) -> bool:
         held_for = self._held_for
         if held_for is None or ask.rank != held_for.rank or ask.now_s - held_for.now_s >= self._holds_s:
@@ -95,15 +101,19 @@ class Plans:
             return ask.units >= held_for.units and within_s <= held_within_s and end_s <= held_end_s
         if self._changes != self.options[held.lane].view.changes:
             return False
-        if self._left > 0 and ask.units <= held_for.units and within_s >= held_within_s - HOLDS_S:
-            self._left -= 1
-            return True
-        return False
+        if self._left <= 0 or ask.units > held_for.units or within_s < held_within_s - HOLDS_S:
+            return False
+        # Whoever has less time has less to spare, and some of it is given away already.
+        spare_s, held_spare_s = within_s - held.quantile_s, held_within_s - held.quantile_s
+        if spare_s * held.jobs < held_spare_s * (held.jobs - self._left):
+            return False
+        self._left -= 1
+        return True
 
     def _of_variant(self, ask: Ask, variant: str) -> Plan | Refused:
-        able = [option for lane, option in self.options.items() if lane.partition("@")[0] == variant]
+        able = [option for lane, option in self.options.items() if _variant_of(lane) == variant]
         if not able:
-            known = sorted({lane.partition("@")[0] for lane in self.options})
+            known = sorted({_variant_of(lane) for lane in self.options})
             return Refused("UNKNOWN_VARIANT", f"no variant {variant!r} on this route; there is {', '.join(known)}")
         for option in able:
             option.view.renew_if_due(ask.now_s)
@@ -118,3 +128,7 @@ class Plans:
         for options in (self._lanes, self._smaller):
             options.sort(key=lambda option: configured.index(option.lane))
             options.sort(key=lambda option: option.forecast.cost_of(ask.units))
+
+
+def _variant_of(lane: str) -> str:
+    return lane.partition("@")[0]

@@ -62,11 +62,12 @@ def of_router(status: RouterStatus) -> Iterator[t.Family]:
     yield t.alone(t.REDIS_UP, int(status.gate.is_up))
     states = status.node_states()
     yield t.Family(t.NODES, [((state,), states.get(state, 0)) for state in LinkState])
-    yield t.alone(t.RESENT, status.dispatcher.resent)
-    yield t.alone(t.UNAFFORDABLE, status.dispatcher.unaffordable)
-    yield t.alone(t.HEDGES, status.dispatcher.hedged)
-    yield t.alone(t.HEDGES_WON, status.dispatcher.hedges_won)
-    yield t.alone(t.HEDGES_DENIED, status.dispatcher.hedges_denied)
+    attempts = status.dispatcher.second_attempts
+    yield t.alone(t.RESENT, attempts.made)
+    yield t.alone(t.UNAFFORDABLE, attempts.denied)
+    yield t.alone(t.HEDGES, attempts.hedges)
+    yield t.alone(t.HEDGES_WON, attempts.hedges_won)
+    yield t.alone(t.HEDGES_DENIED, attempts.hedges_denied)
     if status.export is not None:
         yield status.export.spans.family()
     if status.traces is not None:

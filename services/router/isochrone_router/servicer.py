@@ -194,6 +194,7 @@ class Servicer:
             objective_s = min(objective_s, deadline_s)
         place = self._sampler.place(call.traceparent, call.tracestate)
         deadline_at_s = call.received_s + deadline_s - call.reserve_s
+        expires_at_s = deadline_at_s - self._margin.margin_s
         return Flight(
             id=next(self._numbers),
             call=call,
@@ -205,10 +206,10 @@ class Servicer:
                 caller=call.caller,
             ),
             place=place,
-            due_at_s=min(call.received_s + objective_s, deadline_at_s),
+            due_at_s=min(call.received_s + objective_s, expires_at_s),
             deadline_at_s=deadline_at_s,
             over=over,
-            expires_at_s=deadline_at_s - self._margin.margin_s,
+            expires_at_s=expires_at_s,
             chunks=chunks,
         )
 
@@ -280,7 +281,7 @@ class Servicer:
         flight.plan, flight.planned_s = plan, ask.now_s
         if ask.now_s - plan.made_s < HOLDS_S:  # else it was foretold for another, too long ago to learn from
             flight.option = plans.options[plan.lane]
-        flight.alternatives = plans.views
+        flight.alternatives = plans.views_of(flight.call.variant)
         flight.ledger.opening = self._decisions[route].of(plan)
 
     def _hold(self, flight: Flight, plan: Plan, sla: Sla) -> bool:

@@ -20,6 +20,7 @@ from isochrone_router.links import Links
 from isochrone_router.outlook import Outlook, outlook
 from isochrone_router.plan_stats import PlanStats, by_lane
 from isochrone_router.route_stats import RouteStats
+from isochrone_router.second_attempts import SecondAttempts
 from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions
 
@@ -65,8 +66,8 @@ class RouterStatus:
                 "inflight_bytes": self.flights.bytes,
                 "sessions": len(self.sessions),
                 "routers": self.links.routers,
-                "resent": self.dispatcher.resent,
-                "second_attempts": second_attempts(self.dispatcher),
+                "resent": self.dispatcher.second_attempts.made,
+                "second_attempts": second_attempts(self.dispatcher.second_attempts),
             },
             "redis": {"state": self.gate.state, "epoch": self.gate.epoch},
             "routes": [self._route(route) for route in self.routes],
@@ -166,14 +167,14 @@ class RouterStatus:
         ]
 
 
-def second_attempts(dispatcher: Dispatcher) -> dict[str, int]:
+def second_attempts(attempts: SecondAttempts) -> dict[str, int]:
     """How many were made, and of these such as were hedges; how many hedges won, and how many of both were denied."""
     return {
-        "made": dispatcher.resent,
-        "denied": dispatcher.unaffordable,
-        "hedges": dispatcher.hedged,
-        "hedges_won": dispatcher.hedges_won,
-        "hedges_denied": dispatcher.hedges_denied,
+        "made": attempts.made,
+        "denied": attempts.denied,
+        "hedges": attempts.hedges,
+        "hedges_won": attempts.hedges_won,
+        "hedges_denied": attempts.hedges_denied,
     }
 
 

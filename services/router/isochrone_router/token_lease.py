@@ -48,6 +48,12 @@ class TokenLease:
         self._spent_alone = 0
         self._asked = Pace()
 
+    def changed(self, rate_per_s: float, burst: int) -> TokenLease:
+        """Under another quota: what is owed is still owed, and what is being settled isn't settled twice."""
+        other = TokenLease(rate_per_s, burst)
+        other.debt, other._sent_debt = self.debt, self._sent_debt
+        return other
+
     @property
     def largest(self) -> int:
         """The most that is leased ahead."""

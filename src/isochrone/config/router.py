@@ -48,7 +48,7 @@ class RouterConfig(Section):
     """While jobs of this router wait in a lane unclaimed, or it is short of CPU, the next wait so long for company,
     and at most a fifth of their objective. Otherwise a job goes at once."""
     extra_attempts: float = Field(default=0.05, ge=0, le=1)
-    """Second attempts allowed, as a fraction of the requests."""
+    """Second attempts allowed, as a fraction of the requests; up to 256 are saved for a node's death. 0: none."""
     callers_file: Path | None = None
     """More callers, in a file with a `callers:` section alone, from the working directory. It is read again when it
     changes and on SIGHUP, so a token can be taken back while its clients are connected."""

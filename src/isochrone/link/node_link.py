@@ -268,7 +268,7 @@ class NodeLink:
         if not self._up:
             return
         self._up = False
-        self.given = 0
+        self.given, self.free_at_s = 0, 0.0
         self.report = link_pb2.NodeState()
         self.has_left = self.state is LinkState.DRAINING
         if not self.has_left:

@@ -118,6 +118,7 @@ class NodeLoop:
             if not running.done() and not self._leaving:
                 self._claimer.claim_ahead()
         outcomes, started_s, compute_s = await running
+        self._is_free()
         self._account(served, jobs, units=units, compute_s=compute_s, ended_s=started_s + compute_s)
         if all(outcome.error is None for outcome in outcomes):
             served.ran(jobs=len(jobs), units=units, compute_s=compute_s)
@@ -140,10 +141,15 @@ class NodeLoop:
         expected_s = served.latency.current.of(weight)
         self.busy_until_s = self._clock() + expected_s
         took = await self._device.rehearse(served.model, weight, expected_s=expected_s)
+        self._is_free()
         if took is not None:
             served.rehearsed(*took)
         if not times.done():  # else nobody wants to know any more
             times.set_result(1.0 if took is None else took[1] / max(expected_s, 1e-9))
+
+    def _is_free(self) -> None:
+        """The device is, though it was to be busy for longer."""
+        self.busy_until_s = min(self.busy_until_s, self._clock())
 
     def _account(
         self, served: BatchServed, jobs: Sequence[StagedJob], *, units: int, compute_s: float, ended_s: float

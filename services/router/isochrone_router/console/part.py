@@ -97,7 +97,7 @@ class OwnPart:
                 "draining": status.servicer.draining,
                 "inflight": len(status.flights),
                 "sessions": len(status.sessions),
-                "second_attempts": second_attempts(status.dispatcher),
+                "second_attempts": second_attempts(status.dispatcher.second_attempts),
                 "redis": status.gate.state,
             },
             "now": _span(self.history.now()),
