@@ -76,12 +76,15 @@ class TimerLoop(NodeLoop):
         super().__init__(*parts, **more)
         self._timer = timer
 
-    async def _next(self) -> BatchServed | None:
-        served = await super()._next()
-        if served is None:
-            return None
+    async def _staged(self) -> list[BatchServed]:
+        staged = await super()._staged()
+        for served in staged:
+            await self._gather(served)
+        return [served for served in staged if served.staging]
+
+    async def _gather(self, served: BatchServed) -> None:
         timer = self._timer
-        while not self._leaving and len(served.staging.jobs) < timer.size:
+        while served.staging and not self._leaving and len(served.staging.jobs) < timer.size:
             first_s = min(job.objective_s for job in served.staging.jobs) - timer.objective_s
             left_s = first_s + timer.window_s - self._clock()
             if left_s <= 0:
@@ -89,7 +92,6 @@ class TimerLoop(NodeLoop):
             await self._claimer.claim_at_once()  # as it does where all others of a batch were given up
             if len(served.staging.jobs) < timer.size:
                 await asyncio.sleep(min(left_s, max(LEAST_LOOK_S, timer.window_s / LOOKS)))
-        return served if served.staging else None
 
 
 class TimerNode(Node):
