@@ -148,7 +148,7 @@ LIKE = "should look like"
             "    objective: 15",
             "7: routes.isochrone.v1.Recsys/Rank.objective_ms: is required\n"
             "mesh.yaml:8: routes.isochrone.v1.Recsys/Rank.objective: no such key; "
-            "known here: deadline_ms, fallback, lanes, objective_ms, smaller, target",
+            "known here: deadline_ms, fallback, hold, lanes, objective_ms, smaller, target",
         ),
         # names and addresses
         ("mesh: shop", "mesh: My Shop", f"1: mesh: {LIKE} 'recsys-a' (it is 'My Shop')"),

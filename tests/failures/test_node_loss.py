@@ -42,7 +42,8 @@ async def test_node_lost_under_load(mesh: StartMesh, redis: RedisServer, number:
     failed = Counter(sent.outcome for sent in fair if sent.outcome != "answered")
     assert failed.total() <= 0.001 * len(fair), failed
     assert load.answered >= 0.7 * len(load.sent), load.outcomes
-    assert set(load.outcomes) <= {"answered", "Unavailable", "DeadlineExceeded"}
+    # One node has a moment in which it is too slow for two nodes' work, where the machine stalls besides.
+    assert set(load.outcomes) <= {"answered", "Unavailable", "DeadlineExceeded", "Overloaded"}
     assert replayed(running.journal, load.sent, after_s=0.2) == []
     await running.at_rest()
 

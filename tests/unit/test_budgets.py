@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from isochrone.client.budget import Budget
-from isochrone.errors import IsochroneError, Overloaded
+from isochrone.errors import DeadlineExceeded, IsochroneError, Overloaded
 from isochrone.testing.mesh import Group, LocalMesh
 from isochrone.testing.models import REPEAT, SLEEP, RepeatModel, SleepModel
 from isochrone.testing.v1 import toy_pb2
@@ -380,3 +380,17 @@ async def test_streams_keep_no_batch_waiting() -> None:
             assert not answer.budget.missed
         for stream in streams:
             await stream.aclose()  # type: ignore[attr-defined]
+
+
+@virtual_time
+async def test_who_is_never_run_keeps_nobody_waiting() -> None:
+    """A node that is given what it can't do in time tells nobody that it will be busy with it."""
+    async with LocalMesh([sleeper(1, unit_ms=1, max_units=300)], routes=route(), lanes=False) as mesh:
+        heavy = toy_pb2.ToyMessage(units=300).SerializeToString()
+        hopeless = asyncio.create_task(mesh.call(SLEEP, heavy, timeout_s=0.04))
+        await asyncio.sleep(0.001)
+        light = await mesh.call(SLEEP, b"", timeout_s=0.04)
+        assert light.budget is not None
+        assert not light.budget.missed
+        with pytest.raises((DeadlineExceeded, Overloaded)):
+            await hopeless

@@ -290,6 +290,7 @@ async def test_a_miss_is_told_in_full() -> None:
         "within_ms": decision.within_ms,
         "target": 0.999,
         "retry_after_ms": 0.0,
+        "held_ms": 0.0,
         "device": "cpu",
         "cost": decision.cost,
         "joules": 0.0,

@@ -82,9 +82,7 @@ class Served(ABC):
     @property
     def staged_s(self) -> float:
         """How long the device will be kept by those here or on their way."""
-        staging = self.staging
-        jobs, units = len(staging) + staging.expected_jobs, staging.units + staging.expected_units
-        return 0.0 if self.runs_beside else self._takes_s(jobs, units)
+        return 0.0  # what runs beside others keeps it from nobody
 
     def _takes_s(self, jobs: int, units: int) -> float:
         """All of them, one batch after the other."""
@@ -242,6 +240,18 @@ class BatchServed(Served):
             return 2 * most - held
         next_batch = min(most, self.policy.enough_units(self.latency.current, self.demand))
         return next_batch - held
+
+    @property
+    def staged_s(self) -> float:
+        """Not by those that are too late even if they ran now, alone and luckily: they won't be run."""
+        latency, now_s = self.latency.current, self.clock()
+        least_s, per_unit_s = latency.base_s * latency.luck, latency.per_unit_s * latency.luck
+        jobs, units = self.staging.expected_jobs, self.staging.expected_units
+        for job in self.staging.jobs:
+            if now_s + least_s + per_unit_s * job.units <= job.deadline_s:
+                jobs += 1
+                units += job.units
+        return self._takes_s(jobs, units)
 
     def came(self, units: int, now_s: float) -> None:
         self.arrivals.came(units, now_s)
