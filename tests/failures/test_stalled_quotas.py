@@ -16,7 +16,7 @@ from isochrone.child import Child
 from isochrone.client import Client
 from isochrone.testing.models import SLEEP
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.alone]
 
 BURST = 20
 SLOTS = 4
