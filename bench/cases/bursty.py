@@ -26,14 +26,18 @@ MIX = "150:5,600:3,5000:2"
 CV = 4
 ENOUGH = 0.99
 """The share that is to be in time."""
-SCREENED = 0.35
+SCREENED = 0.42
 """Of capacity: where the settings of the grid are told apart."""
-LEAST, MOST, STEPS = 0.1, 1.0, 5
+LEAST, MOST, STEPS = 0.2, 0.8, 5
 """Of capacity: what the highest rate is looked for between, and in how many steps; each halves the ratio of both."""
 CHOSEN = 2
 """So many settings, the best under the same load, have their highest rates looked for; then the best of them only."""
-OF_WINDOW = 0.75
-"""Of the runner's seconds: the case has many windows, and takes some six minutes with three rounds of 8 s."""
+OF_WINDOW = 4.0
+"""Of the runner's seconds: one burst more or less decides a short window. Three rounds of 5 s take a quarter of an
+hour."""
+STOLEN, AGAIN = 0.15, 2
+"""A window of which the hypervisor took more of a core is measured again, so often at most, whoever's it is: a single
+one sends the search the wrong way."""
 PATIENT_S = "300"
 TITLE = (
     f"150, 600 and 5,000 ms mixed 5 to 3 to 2, in bursts (CV {CV}), on two nodes of {CAPACITY:.0f} requests/s together"
@@ -82,6 +86,7 @@ async def run(runner: Runner) -> CaseResult:
         ],
         measurements=runner.measurements,
         notes=[
+            f"windows of which the hypervisor took more than {STOLEN:g} cores are measured again, {AGAIN} times at most",
             "all times are ten times the scenario's: this machine's hiccups are of the order of 15 ms",
             f"rates are told apart to {(MOST / LEAST) ** (0.5**STEPS) - 1:.0%}; "
             f"one under {LEAST:.0%} of capacity counts as that",
@@ -111,6 +116,16 @@ async def highest(is_enough: Callable[[float], Awaitable[bool]], *, least: float
 
 
 async def _at(runner: Runner, setting: Setting | None, load: float, round: int) -> Measurement:
+    """One window that was not disturbed, or the last that was."""
+    measured = await _once(runner, setting, load, round)
+    for _ in range(AGAIN):
+        if measured.stolen_cores <= STOLEN:
+            break
+        measured = await _once(runner, setting, load, round)
+    return measured
+
+
+async def _once(runner: Runner, setting: Setting | None, load: float, round: int) -> Measurement:
     """One window on freshly started servers: what one load leaves behind is not in the next."""
     cores = dict.fromkeys(("redis", "router", "node"), runner.cores.all)
     config: str | Path = "bursty"

@@ -57,6 +57,8 @@ class Closing(Generic[_J]):
     drop: list[_J] = field(default_factory=list)
     keep: list[_J] = field(default_factory=list)
     closed_by: ClosedBy = ClosedBy.ALL
+    some_late: bool = False
+    """Not all that might be in time will be, even in full batches; or none can."""
 
 
 _end = attrgetter("deadline_s")
@@ -147,11 +149,12 @@ class BatchPolicy:
                 return Closing([], drop, [], ClosedBy.ALL)
             first, others = late[:1], late[1:]
             joining = self._joining(first, others, by_s=first[0].deadline_s, now_s=now_s, latency=latency)
-            return Closing(first + others[:joining], drop, others[joining:], ClosedBy.LATE)
+            return Closing(first + others[:joining], drop, others[joining:], ClosedBy.LATE, some_late=True)
 
         on_time.sort(key=_due)
         enough = self.enough_units(latency, demand)
         facts = _Facts(now_s, latency)
+        some_late = False
         if self._all_in_time(on_time, enough, facts):
             count = self._reach(on_time, enough, facts)
             run, left, why = _jobs(on_time[:count]), _jobs(on_time[count:]), ClosedBy.DEADLINE
@@ -159,6 +162,7 @@ class BatchPolicy:
             count = self._reach(on_time, self.limits.units, facts)
             run, left, why = _jobs(on_time[:count]), _jobs(on_time[count:]), ClosedBy.DEADLINE
         else:
+            some_late = True
             run, left, why = self._under_overload(on_time, owed, facts)
         if late and not left:  # the late ride along where nobody pays for it
             by_s = min(*(job.objective_s for job in run if job.objective_s >= now_s), late[0].deadline_s, inf)
@@ -171,7 +175,7 @@ class BatchPolicy:
             units = sum(job.units for job in run)
             if len(run) >= self.limits.jobs or units + keep[0].units > self.limits.units:
                 why = ClosedBy.FULL
-        return Closing(run, drop, keep, why)
+        return Closing(run, drop, keep, why, some_late)
 
     def _all_in_time(self, jobs: Sequence[_Due[_J]], most: int, facts: _Facts) -> bool:
         """Whether all would be, were the most urgent to run now and the others behind them in batches of `most`."""

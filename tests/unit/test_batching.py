@@ -265,6 +265,15 @@ def test_tiers_and_what_they_are_owed_break_no_rule(
     assert len(closing.run) <= 1 or all(ends_s <= job.deadline_s + ROUNDING_S for job in closing.run)
 
 
+def test_it_says_whether_some_will_be_late() -> None:
+    """Who is passed over, who is late already; and not who goes with the next batch."""
+    latency = Latency(base_s=0.010, per_unit_s=0.001)
+    tight = Job.due_in(12)
+    assert not close([tight, Job.due_in(30)], latency).some_late
+    assert close([tight, *[Job.due_in(13)] * 3], latency).some_late
+    assert close([Job.due_in(5)], latency).some_late
+
+
 def test_late_jobs_ride_along_where_nobody_pays() -> None:
     """Past its objective but before its deadline, a job joins a batch that stays on time with it."""
     fine, late = Job.due_in(50), Job.due_in(-5, 500)

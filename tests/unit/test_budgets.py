@@ -316,7 +316,7 @@ async def test_second_copies_stay_within_five_percent() -> None:
             await asyncio.gather(*(mesh.call(SLEEP, b"") for _ in range(jobs)))
             await asyncio.sleep(0.3)
         assert 0 < dispatcher.second_attempts.hedges <= 0.05 * rounds * jobs + 1
-        assert dispatcher.second_attempts.hedges_won == dispatcher.second_attempts.hedges
+        assert dispatcher.second_attempts.hedges_won >= 0.8 * dispatcher.second_attempts.hedges
 
 
 @virtual_time

@@ -13,7 +13,7 @@ from isochrone.config.placing import SHARES
 from isochrone.errors import ConfigError
 from isochrone.keys import Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable, NodeLanes, Wants
-from isochrone.latency import Latency
+from isochrone.latency import Latency, LatencyModel
 from isochrone.memory_broker import MemoryBroker
 from isochrone.node.claimer import AT_ONCE_S, CLOSE_S, Claimer
 from isochrone.node.intake import Intake
@@ -183,6 +183,37 @@ async def test_one_claim_for_the_next_batch_is_enough() -> None:
         at.claimer.wait_for_work()
         await asyncio.sleep(0.006)
         assert repr(at.claimer) == f"<Claimer waiting, may claim from {LANE}>"
+
+
+@virtual_time
+async def test_where_more_waits_than_was_known_it_claims_again() -> None:
+    """An idle node leaves half to its sibling. If the sibling isn't there to take it, the batch isn't made of half;
+    where a claim takes longer than company saves, it is."""
+    async with claiming() as at:
+        at.claimer.siblings = {LANE: 2}
+        at.served.latency = LatencyModel(Latency(base_s=0.02, per_unit_s=0.001))
+        at.push(*(a_job(number) for number in range(20)))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert len(at.staged) == Toy.batch_jobs
+        at.served.staging.take(at.served.staging.jobs)
+        at.served.latency = LatencyModel(Latency(base_s=0.0, per_unit_s=0.001))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert len(at.staged) == Toy.batch_jobs / 2
+
+
+@virtual_time
+async def test_jobs_that_are_late_already_keep_no_place() -> None:
+    """They are the first of their lane. A batch of them may be staged beside those behind that can be in time."""
+    async with claiming() as at:
+        at.served.latency = LatencyModel(Latency(base_s=0.02, per_unit_s=0.001))
+        late_us = int((asyncio.get_running_loop().time() + 0.01) * 1e6)
+        at.push(*(a_job(number, objective_us=late_us) for number in range(4)))
+        at.push(*(a_job(number) for number in range(4, 20)))
+        at.claimer.wait_for_work()
+        await asyncio.sleep(0.001)
+        assert sorted(at.staged) == list(range(4 + Toy.batch_jobs))
 
 
 @virtual_time

@@ -172,6 +172,24 @@ def test_the_planner_refuses_what_others_take_too_late() -> None:
     assert ours.goodput_per_s > 10 * theirs.goodput_per_s
 
 
+def test_batches_that_vary_do_not_keep_nodes_from_full_ones() -> None:
+    """With batches a fifth off, half of all claims find their node idle, and what was known of the lane is old."""
+    some = scenario(
+        duration_s=6,
+        warmup_s=1,
+        routes={"shop.v1.Ranker/Rank": {"objective_ms": 80, "deadline_ms": 200, "lanes": ["ranker@cpu"]}},
+        arrivals={"kind": "poisson", "of_capacity": 0.7},
+        network={"hop_us": 500, "router_us": 500},
+        pools={
+            "cpu": {
+                "nodes": 3,
+                "serves": {"ranker": {"base_ms": 20, "per_unit_ms": 2, "spread": 0.2, "batch_jobs": 8}},
+            }
+        },
+    )
+    assert run(some).in_time > 0.96
+
+
 def test_a_lost_job_goes_to_whoever_would_be_done_first() -> None:
     """Not to whoever has least of this router: others keep that one busy."""
     pools = {"cpu": {"nodes": 3, "serves": {"ranker": {"base_ms": 2, "per_unit_ms": 0.25}}}}

@@ -10,7 +10,7 @@ from isochrone.errors import IsochroneError, Overloaded, Unavailable, UnknownVar
 from isochrone_router.correction import Correction
 from isochrone_router.forecast import Forecast, NodeFacts
 
-LEAST_SPARE = 0.1
+LEAST_SPARE = 0.25
 """Work that will be late is taken in while at least this share of a lane's time is left by work in time."""
 LIKELY = 0.9
 """The chance to be in time with which a job may go behind others. Under overload the last place that is expected to be

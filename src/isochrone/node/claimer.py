@@ -129,8 +129,9 @@ class Claimer:
     async def claimed(self) -> None:
         """Waits for a claim that is under way, a moment at most. Its jobs would else sit out the next batch, as small
         as that may be."""
-        if self._prompt is not None:
-            await asyncio.wait({self._prompt}, timeout=AT_ONCE_S)
+        until_s = self._clock() + AT_ONCE_S
+        while self._prompt is not None and (left_s := until_s - self._clock()) > 0:
+            await asyncio.wait({self._prompt}, timeout=left_s)
 
     async def start(self) -> None:
         """Connects, if the lanes are there. Raises ConfigError where they refuse this node."""
@@ -195,6 +196,8 @@ class Claimer:
         self._wanted = not any(self._served[lane].staging for lane in wants)
         if self._wanted and lanes is self._lanes:
             self.wait_for_work()
+        else:
+            self._claim_more(claimed)
 
     @property
     def _brings_enough(self) -> bool:
@@ -216,6 +219,14 @@ class Claimer:
         self._stage(claimed)
         if self._wanted and not any(self._served[lane].staging for lane in wants) and lanes is self._lanes:
             self.wait_for_work()  # as was asked meanwhile
+        else:
+            self._claim_more(claimed)
+
+    def _claim_more(self, claimed: Sequence[Claimed]) -> None:
+        """A claim asks for what was known to wait when the one before it came back, and an idle node for a part of
+        that. Where it turns out that much more waits than that, the next batch isn't made of so little."""
+        if claimed and any(self._served[lane].is_short(self._lead.claim_s) for lane in self._allowed):
+            self.claim_ahead()
 
     def _siblings(self, lane: str) -> int:
         return max(1, self.siblings.get(lane, 1))

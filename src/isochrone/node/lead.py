@@ -18,6 +18,11 @@ class Lead:
         return f"<Lead {self.seconds * 1e3:.1f} ms>"
 
     @property
+    def claim_s(self) -> float:
+        """How long a claim takes, lately."""
+        return self._mean_s
+
+    @property
     def seconds(self) -> float:
         return min(max(LEAST_S, self._mean_s + _SPREADS * self._spread_s), MOST_S)
 

@@ -104,6 +104,10 @@ class Served(ABC):
     def came_to_idle(self) -> None:  # noqa: B027  the same
         """What is staged came while the node had nothing to do: it tells how tight such jobs are."""
 
+    def is_short(self, claim_s: float) -> bool:
+        """Whether its next batch should wait for one more claim, which takes so long."""
+        return False
+
     def grant(self, key: JobKey, chunks: int) -> None:  # noqa: B027  most models have no chunks
         """Whoever takes a job's chunks has room for more."""
 
@@ -232,14 +236,29 @@ class BatchServed(Served):
     @property
     def room(self) -> int:
         """Units that may still be staged: what the next batch takes. What is left in the lane, another node may take
-        first. Under overload it is up to two full batches, to choose from: some of them won't be run."""
-        held = self.staging.units + self.staging.expected_units
+        first. Under overload it is up to two full batches, to choose from: some of them won't be run. Jobs that are
+        late already are the first of a lane; up to a batch of them keeps no place from those behind."""
         # Where jobs are light, it is their number that fills a batch.
         most = max(1, min(self.model.batch_units, int(self.model.batch_jobs * self.mean_weight)))
+        held = self.staging.units + self.staging.expected_units - min(self._late_units, most)
         if self.overloaded:
             return 2 * most - held
         next_batch = min(most, self.policy.enough_units(self.latency.current, self.demand))
         return next_batch - held
+
+    @property
+    def _late_units(self) -> int:
+        """Staged, of jobs that can't be done by their objective any more."""
+        latency, now_s = self.latency.current, self.clock()
+        by_s, per_unit_s = now_s + latency.base_s, latency.per_unit_s
+        return sum(job.units for job in self.staging.jobs if by_s + per_unit_s * job.units > job.objective_s)
+
+    def is_short(self, claim_s: float) -> bool:
+        """Whether more is done in a second if the next batch waits for one more claim, which takes so long. How much
+        waits in the lane is known only when a claim has come back, and it may be more than was asked for."""
+        latency, units = self.latency.current, self.staging.units - self._late_units
+        more = min(self.room, self.demand.behind)
+        return more > 0 and (units + more) * latency.of(units) > units * (claim_s + latency.of(units + more))
 
     @property
     def staged_s(self) -> float:
@@ -261,13 +280,13 @@ class BatchServed(Served):
             self.arrivals.fresh(job.objective_s - job.claimed_s)
 
     def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:
-        """Decides over what is staged: to be in time with some certainty while all can be, and else as it is expected.
-        Caution makes for small batches, and where they can't keep up all are late."""
+        """Decides over what is staged: to be in time with some certainty where all go together, and else as it is
+        expected. Caution makes for small batches, and those whom it leaves behind pay for it."""
         waiting, now_s, demand = self.staging.jobs, self.clock(), self.demand
         expected = self.latency.current
         cautious = expected.cautious(LIKELY)
         closing = self.policy.close(waiting, now_s=now_s, latency=cautious, demand=demand, owed=owed)
-        if closing.closed_by in (ClosedBy.OVERLOAD, ClosedBy.LATE):
+        if closing.some_late:
             closing = self.policy.close(waiting, now_s=now_s, latency=expected, demand=demand, owed=owed)
         self.overloaded = closing.closed_by is ClosedBy.OVERLOAD
         return closing

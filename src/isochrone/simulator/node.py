@@ -230,6 +230,7 @@ class MeshNode:
             self._stage(jobs)
             if fresh:
                 self._learn(jobs)
+            self._claim_more(jobs)
             if not self._running:
                 self._step()
 
@@ -238,8 +239,14 @@ class MeshNode:
             self._claiming = False
             self._lead.took(self._engine.now_s - sent_s)
             self._stage(jobs)
+            self._claim_more(jobs)
             if not self._running:
                 self._step()
+
+    def _claim_more(self, claimed: Sequence[Job]) -> None:
+        """It turns out that much more waits than was asked for (isochrone.node.claimer)."""
+        if claimed and any(self.served[queue.name].is_short(self._lead.claim_s) for queue in self._lanes.values()):
+            self._claim_ahead(self._life)
 
     def _have(self, life: int, jobs: Sequence[Job]) -> bool:
         """Whether this node still lives to run them."""
