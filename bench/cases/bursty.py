@@ -86,7 +86,7 @@ async def run(runner: Runner) -> CaseResult:
         ],
         measurements=runner.measurements,
         notes=[
-            f"windows of which the hypervisor took more than {STOLEN:g} cores are measured again, {AGAIN} times at most",
+            f"windows of which the hypervisor took over {STOLEN:g} cores are measured again, {AGAIN} times at most",
             "all times are ten times the scenario's: this machine's hiccups are of the order of 15 ms",
             f"rates are told apart to {(MOST / LEAST) ** (0.5**STEPS) - 1:.0%}; "
             f"one under {LEAST:.0%} of capacity counts as that",
