@@ -64,6 +64,7 @@ class _Files:
                 log.warning("the certificate stays as it was: %s: %s", self._tls.certificate, error)
                 self._troubled = str(error)
             return None
+        self._troubled = ""
         log.info("read %s anew", ", ".join(map(str, self._paths)))
         return found
 

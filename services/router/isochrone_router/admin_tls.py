@@ -40,6 +40,7 @@ class AdminTls(ssl.SSLContext):
             if stamp != self._read_at:
                 self._current, self._read_at = self._made(), stamp
                 log.info("read %s anew", ", ".join(map(str, self._paths)))
+            self._troubled = ""
         except OSError as error:
             if str(error) != self._troubled:
                 log.warning("the admin port's certificate stays as it was: %s: %s", self._tls.certificate, error)

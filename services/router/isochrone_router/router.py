@@ -238,6 +238,9 @@ class Router:
                 tls=None if tls is None else AdminTls(tls),
                 beside=own if own != self.admin_address else None,
             )
+        except ConfigError:
+            await self.close()
+            raise
         except OSError as error:
             await self.close()
             raise ConfigError(f"router.admin: can't listen on {self.admin_address}: {error}") from error

@@ -49,7 +49,7 @@ class LinkTls:
             self._contexts = self._made()
         except OSError as error:  # ssl.SSLError is one
             raise ConfigError(f"mesh_tls: {certificate}, {key}, {ca}: {error}") from error
-        self._troubled: object = None
+        self._troubled = ""
 
     def __repr__(self) -> str:
         return f"<LinkTls {self._files[0]} for {self.name}>"
@@ -70,6 +70,7 @@ class LinkTls:
             if stamp != self._read_at:
                 self._contexts, self._read_at = self._made(), stamp
                 log.info("read %s, %s and %s anew", *self._files)
+            self._troubled = ""
         except OSError as error:
             if str(error) != self._troubled:
                 log.warning("the mesh's certificates stay as they were: %s: %s", self._files[0], error)
