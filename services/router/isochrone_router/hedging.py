@@ -53,15 +53,17 @@ def hedge_to(flight: Flight, *, now_s: float) -> LinkedNode | None:
             return None
         # Each flight begins with another, so that the first that is free is not always the same; where there are
         # many, the rest need no look.
-        place = flight.id % max(1, len(view.nodes))
-        for node in (*view.nodes[place:], *view.nodes[:place]):
-            if node.link in flight.holders:
+        nodes = view.nodes
+        for place in range(flight.id, flight.id + len(nodes)):
+            node = nodes[place % len(nodes)]
+            busy_s = node.free_at_s - now_s
+            if busy_s >= best_s or node.link in flight.holders:
                 continue
-            busy_s = max(0.0, node.free_at_s - now_s)
             takes_s = node.base_s + node.per_unit_s * flight.job.weight
-            done_s = busy_s + takes_s
-            if done_s < best_s and busy_s <= takes_s:
-                best, best_s = node, done_s
-                if not busy_s:
+            if busy_s <= 0:
+                if takes_s < best_s:
+                    best, best_s = node, takes_s
                     break
+            elif busy_s <= takes_s and busy_s + takes_s < best_s:
+                best, best_s = node, busy_s + takes_s
     return best

@@ -240,7 +240,9 @@ class BatchServed(Served):
         late already are the first of a lane; up to a batch of them keeps no place from those behind."""
         # Where jobs are light, it is their number that fills a batch.
         most = max(1, min(self.model.batch_units, int(self.model.batch_jobs * self.mean_weight)))
-        held = self.staging.units + self.staging.expected_units - min(self._late_units, most)
+        held = self.staging.units + self.staging.expected_units
+        if held:
+            held -= min(self._late_units, most)
         if self.overloaded:
             return 2 * most - held
         next_batch = min(most, self.policy.enough_units(self.latency.current, self.demand))
@@ -256,9 +258,13 @@ class BatchServed(Served):
     def is_short(self, claim_s: float) -> bool:
         """Whether more is done in a second if the next batch waits for one more claim, which takes so long. How much
         waits in the lane is known only when a claim has come back, and it may be more than was asked for."""
-        latency, units = self.latency.current, self.staging.units - self._late_units
+        if not any(self.left.values()):
+            return False
         more = min(self.room, self.demand.behind)
-        return more > 0 and (units + more) * latency.of(units) > units * (claim_s + latency.of(units + more))
+        if more <= 0:
+            return False
+        latency, units = self.latency.current, self.staging.units - self._late_units
+        return (units + more) * latency.of(units) > units * (claim_s + latency.of(units + more))
 
     @property
     def staged_s(self) -> float:

@@ -265,7 +265,8 @@ class MeshNode:
 
     def _stage(self, jobs: Sequence[Job]) -> None:
         now_s = self._engine.now_s
-        work_s: dict[str, float] = {}
+        last: dict[str, int] = {}
+        """The units of the last job of each lane: what a node says then is of all that are here."""
         fresh: dict[Owner, list[Job]] = {}
         for job in jobs:
             if job.end is not None and job.deadline_s < NEVER_S:
@@ -275,11 +276,12 @@ class MeshNode:
             served = self.served[job.lane]
             served.staging.add(cast("StagedJob", job))
             served.came(job.units, now_s)
-            work_s[job.lane] = served.work_s(job.units)
+            last[job.lane] = job.units
             fresh.setdefault(job.router, []).append(job)
         if fresh:
-            before_s = sum(served.staged_s for lane, served in self.served.items() if lane not in work_s)
-            finish_in_s = max(0.0, self.busy_until_s - now_s) + before_s + sum(work_s.values())
+            work_s = sum(self.served[lane].work_s(units) for lane, units in last.items())
+            before_s = sum(served.staged_s for lane, served in self.served.items() if lane not in last)
+            finish_in_s = max(0.0, self.busy_until_s - now_s) + before_s + work_s
             for router, theirs in fresh.items():
                 self._engine.after(self._hop_s, router.claimed, self, theirs, finish_in_s)
 
