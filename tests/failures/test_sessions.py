@@ -248,7 +248,7 @@ async def test_a_client_that_stops_reading_is_held_up_and_costs_no_memory(mesh: 
 
         flooding = asyncio.create_task(flood())
         for _ in range(5):
-            assert {(await send(other)).outcome for _ in range(20)} == {"answered"}
+            assert {(await send(other, timeout_s=10)).outcome for _ in range(20)} == {"answered"}
         assert not flooding.done()
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
@@ -283,7 +283,7 @@ async def test_a_client_that_never_reads_what_it_has_streamed(mesh: StartMesh) -
         async with asyncio.timeout(60):
             while id != before_that:  # until it is held up
                 before_that = id
-                assert {(await send(other)).outcome for _ in range(20)} == {"answered"}
+                assert {(await send(other, timeout_s=10)).outcome for _ in range(20)} == {"answered"}
                 await asyncio.sleep(0.5)
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
