@@ -9,7 +9,7 @@ from math import inf
 from operator import attrgetter, itemgetter
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from isochrone.keys import Tier
+from isochrone.keys import TIERS, Tier
 from isochrone.latency import Latency
 
 
@@ -49,7 +49,7 @@ class Limits:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Closing(Generic[_J]):
     """What to do now: run these together, give those up, keep the rest."""
 
@@ -74,8 +74,7 @@ CLEAR_S = 0.02
 NOTHING_OWED: Mapping[Tier, float] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What is asked of the device beside the jobs that are here. Without any knowledge: as much as there can be."""
 
     arriving: float = inf
@@ -301,9 +300,6 @@ _HIGHEST = ((Tier.GOLD, Tier.STANDARD), (Tier.GOLD,))
 """Which tiers go first under overload: as many as alone can be in time."""
 
 
-_ORDER = tuple(Tier)
-
-
 def _jobs(some: Sequence[_Due[_J]]) -> list[_J]:
     return [due.job for due in some]
 
@@ -317,11 +313,11 @@ def _by_rank(jobs: Sequence[_Due[_J]], led_by: Collection[Tier], owed: dict[Tier
     """What is owed first, then what must be in time and will be, then higher tiers; the most urgent of each first."""
     first: list[_Due[_J]] = []
     leading: list[_Due[_J]] = []
-    ranked: list[list[_Due[_J]]] = [[] for _ in _ORDER]
-    units_owed = [owed.get(tier, 0.0) for tier in _ORDER]
+    ranked: list[list[_Due[_J]]] = [[] for _ in TIERS]
+    units_owed = [owed.get(tier, 0.0) for tier in TIERS]
     for due in jobs:
         tier = due.job.tier
-        rank = _ORDER.index(tier)
+        rank = TIERS.index(tier)
         if units_owed[rank] > 0:
             units_owed[rank] -= due.job.units
             first.append(due)

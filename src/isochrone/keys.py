@@ -37,6 +37,10 @@ class Tier(StrEnum):
     BATCH = "batch"
 
 
+TIERS = tuple(Tier)
+"""In that order. To go through an enum itself takes longer than most of what is done for each of its members."""
+
+
 class Queue(NamedTuple):
     """One tier of a lane."""
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from isochrone.keys import Queue, Tier
+from isochrone.keys import TIERS, Queue, Tier
 
 
 class Entry(NamedTuple):
@@ -36,7 +36,7 @@ class Want(NamedTuple):
 
     @property
     def by_tier(self) -> Mapping[Tier, int]:
-        return dict.fromkeys(Tier, self.most) if self.tiers is None else self.tiers
+        return dict.fromkeys(TIERS, self.most) if self.tiers is None else self.tiers
 
 
 Wants = Mapping[str, Want]

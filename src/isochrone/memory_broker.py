@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from isochrone.deadline import Clock
-from isochrone.keys import RECORD_TTL_MS, Queue, Tier
+from isochrone.keys import RECORD_TTL_MS, TIERS, Queue, Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable, Wants
 from isochrone.memory_quotas import MemoryQuotas
 from isochrone.registry import Census, NodeRecord, RegistryUnavailable, RouterRecord, kind_of
@@ -105,7 +105,7 @@ class MemoryLanes:
 
     def counts(self, wants: Wants) -> dict[Queue, int]:
         """How many wait in each of those lanes and tiers."""
-        return {Queue(lane, tier): len(self.queues.get((lane, tier), [])) for lane in wants for tier in Tier}
+        return {Queue(lane, tier): len(self.queues.get((lane, tier), [])) for lane in wants for tier in TIERS}
 
 
 class _End:

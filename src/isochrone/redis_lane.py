@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from isochrone.errors import ConfigError
-from isochrone.keys import LANE_TTL_MS, Keys, Queue, Tier
+from isochrone.keys import LANE_TTL_MS, TIERS, Keys, Queue, Tier
 from isochrone.lane import Claimed, Entry, LaneUnavailable, Wants
 from isochrone.resp import Command, RedisAddress, RedisLost, RedisRefused, RespConnection, refuse_errors
 
@@ -185,10 +185,10 @@ class RedisNodeLanes:
         return {key: ("ZPOPMIN", key, most) for key, most in keys.items()}
 
     def _counting(self, wants: Wants) -> list[Command]:
-        return [("ZCARD", self._keys.lane(lane, tier)) for lane in wants for tier in Tier]
+        return [("ZCARD", self._keys.lane(lane, tier)) for lane in wants for tier in TIERS]
 
     def _count(self, wants: Wants, replies: Sequence[int]) -> None:
-        queues = (Queue(lane, tier) for lane in wants for tier in Tier)
+        queues = (Queue(lane, tier) for lane in wants for tier in TIERS)
         self.left.update(zip(queues, map(int, replies), strict=True))
 
     def _popped(self, popping: Mapping[str, Command], replies: Sequence[list[bytes]]) -> list[Claimed]:
@@ -218,5 +218,5 @@ def _preferred(wants: Wants, *, all_tiers: bool = False) -> list[Queue]:
     """The queues to claim from: the most preferred of each lane, then the next. With the others behind, if asked."""
     orders = {lane: list(want.by_tier) for lane, want in wants.items()}
     if all_tiers:
-        orders = {lane: [*order, *(tier for tier in Tier if tier not in order)] for lane, order in orders.items()}
+        orders = {lane: [*order, *(tier for tier in TIERS if tier not in order)] for lane, order in orders.items()}
     return [Queue(lane, order[at]) for at in range(len(Tier)) for lane, order in orders.items() if at < len(order)]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from math import ceil, exp
 
 from isochrone.deadline import Clock
-from isochrone.keys import Tier
+from isochrone.keys import TIERS, Tier
 
 LATELY_S = 2.0
 """The device's time is forgotten in about so long."""
@@ -21,7 +21,7 @@ class Shares:
         """`least`: the fraction of the device's time that a tier gets while it has work."""
         self._least = least
         self._clock = clock
-        self._used_s = dict.fromkeys(Tier, 0.0)
+        self._used_s = dict.fromkeys(TIERS, 0.0)
         self._since_s = clock()
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class Shares:
         owed = self.owed([tier for tier, count in waiting.items() if count])
         wants = {tier: min(jobs, max(1, ceil(self._least.get(tier, 0.0) * jobs))) for tier in owed}
         left = jobs - sum(min(want, waiting[tier]) for tier, want in wants.items())
-        for tier in Tier:
+        for tier in TIERS:
             if left <= 0:
                 break
             before = wants.get(tier, 0)

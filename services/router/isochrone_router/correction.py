@@ -6,8 +6,8 @@ from isochrone.latency import tail
 
 BIAS_S, SPREAD_S = 0.2, 1.0
 """Over how long each of them forgets."""
-MOST, FIRST = 0.05, 8
-"""The most that one answer counts for, once there were so many."""
+LEAST, MOST, FIRST = 0.001, 0.05, 8
+"""The least and the most that one answer counts for, once there were so many."""
 COUNTED = 1000
 CLIP = 4.0
 LEAST_SPREAD_S = 0.0002
@@ -41,23 +41,32 @@ class Correction:
         return self._spread_s
 
     def observe(self, *, foretold_s: float, took_s: float, now_s: float) -> None:
-        """An answer has come."""
-        error_s = took_s - foretold_s
+        """An answer has come. On every answer's way, so it is written to be quick."""
         since_s = now_s - self._heard_s
-        kept = self._kept(now_s)
-        self._bias_s *= kept
-        self._spread_s *= kept
+        if since_s > STALE_S:
+            kept = self._kept(now_s)
+            self._bias_s *= kept
+            self._spread_s *= kept
         self._heard_s = now_s
-        self._answers = min(self._answers + 1, COUNTED)
-        if self._answers <= FIRST:
+        spread_s = self._spread_s
+        beyond_s = took_s - foretold_s - self._bias_s  # what was expected
+        if self._answers < FIRST:
+            self._answers += 1
             share = spread_share = 1 / self._answers
         else:
-            reach_s = CLIP * max(self._spread_s, LEAST_SPREAD_S)
-            error_s = min(max(error_s, self._bias_s - reach_s), self._bias_s + reach_s)
-            share = min(MOST, max(since_s / BIAS_S, 0.001))
-            spread_share = min(MOST, max(since_s / SPREAD_S, 0.001))
-        self._spread_s += spread_share * (abs(error_s - self._bias_s) - self._spread_s)
-        self._bias_s += share * (error_s - self._bias_s)
+            if self._answers < COUNTED:
+                self._answers += 1
+            reach_s = CLIP * (spread_s if spread_s > LEAST_SPREAD_S else LEAST_SPREAD_S)
+            if beyond_s > reach_s:
+                beyond_s = reach_s
+            elif beyond_s < -reach_s:
+                beyond_s = -reach_s
+            share = spread_share = LEAST
+            if since_s > LEAST * BIAS_S:
+                share = min(MOST, since_s / BIAS_S)
+                spread_share = min(MOST, max(LEAST, since_s / SPREAD_S))
+        self._spread_s = spread_s + spread_share * (abs(beyond_s) - spread_s)
+        self._bias_s += share * beyond_s
 
     def expected_s(self, now_s: float) -> float:
         """To be added to what is foretold."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import ceil, exp
 from typing import Protocol
 
-from isochrone.keys import Tier
-from isochrone_router.waiting import RANK, TIERS, Waiting
+from isochrone.keys import TIERS, Tier
+from isochrone_router.waiting import RANK, Waiting
 
 LOAD_S, FADE_S = 0.25, 0.002
 """Over how long the load is measured, and how often what is past is let fade."""

@@ -16,7 +16,7 @@ from isochrone.broker import Broker
 from isochrone.config import MeshConfig, TelemetryConfig
 from isochrone.deadline import Clock, monotonic
 from isochrone.errors import ConfigError
-from isochrone.keys import Queue
+from isochrone.keys import TIERS, Queue
 from isochrone.link.node_link import NodeLink
 from isochrone.link.stream import Dial, dial
 from isochrone.link.version import NEWEST, OLDEST
@@ -55,7 +55,6 @@ from isochrone_router.servicer import Servicer
 from isochrone_router.session import Sessions, Window
 from isochrone_router.status import RouterStatus
 from isochrone_router.tally import Tally
-from isochrone_router.waiting import TIERS
 
 if TYPE_CHECKING:
     from isochrone.export import Export

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from isochrone.keys import Tier
+from isochrone.keys import TIERS, Tier
 
-TIERS = tuple(Tier)
-"""In the order that they are claimed in."""
 RANK = {tier: rank for rank, tier in enumerate(TIERS)}
 
 

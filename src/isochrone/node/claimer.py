@@ -9,7 +9,7 @@ from typing import Any
 
 from isochrone.deadline import Clock
 from isochrone.errors import ConfigError
-from isochrone.keys import Queue, Tier
+from isochrone.keys import TIERS, Queue
 from isochrone.lane import Claimed, LaneUnavailable, NodeLanes, Want, Wants
 from isochrone.node.intake import Intake
 from isochrone.node.lead import Lead
@@ -235,7 +235,7 @@ class Claimer:
         """How much waits behind what was claimed."""
         for lane in wants:
             served = self._served[lane]
-            served.left = {tier: lanes.left.get(Queue(lane, tier), 0) for tier in Tier}
+            served.left = {tier: lanes.left.get(Queue(lane, tier), 0) for tier in TIERS}
             served.siblings = self._siblings(lane)
 
     def _learn(self, claimed: Sequence[Claimed]) -> None:

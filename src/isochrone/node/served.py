@@ -229,9 +229,12 @@ class BatchServed(Served):
     @property
     def demand(self) -> Demand:
         """What is asked of it, as far as it knows."""
-        behind = sum(self.left.values()) * self.mean_weight / max(1, self.siblings)
-        rate = self.arrivals.rate(self.clock())
-        return Demand(arriving=rate, behind=behind, tight_s=self.arrivals.tight_s)
+        return Demand(self.arrivals.rate(self.clock()), self._behind, self.arrivals.tight_s)
+
+    @property
+    def _behind(self) -> float:
+        """Units in its lane that fall to this node."""
+        return sum(self.left.values()) * self.mean_weight / max(1, self.siblings)
 
     @property
     def room(self) -> int:
@@ -253,14 +256,19 @@ class BatchServed(Served):
         """Staged, of jobs that can't be done by their objective any more."""
         latency, now_s = self.latency.current, self.clock()
         by_s, per_unit_s = now_s + latency.base_s, latency.per_unit_s
-        return sum(job.units for job in self.staging.jobs if by_s + per_unit_s * job.units > job.objective_s)
+        late = 0
+        for job in self.staging.jobs:
+            if by_s + per_unit_s * job.units > job.objective_s:
+                late += job.units
+        return late
 
     def is_short(self, claim_s: float) -> bool:
         """Whether more is done in a second if the next batch waits for one more claim, which takes so long. How much
         waits in the lane is known only when a claim has come back, and it may be more than was asked for."""
-        if not any(self.left.values()):
+        behind = self._behind
+        if not behind:
             return False
-        more = min(self.room, self.demand.behind)
+        more = min(self.room, behind)
         if more <= 0:
             return False
         latency, units = self.latency.current, self.staging.units - self._late_units
@@ -299,9 +307,10 @@ class BatchServed(Served):
 
     @property
     def jobs_wanted(self) -> int:
-        if self.room <= 0:
+        room = self.room
+        if room <= 0:
             return 0
-        return jobs_to_claim(room_units=self.room, mean_units=self.mean_weight, most=self.model.batch_jobs)
+        return jobs_to_claim(room_units=room, mean_units=self.mean_weight, most=self.model.batch_jobs)
 
     def as_variant(self) -> link_pb2.Variant:
         variant = super(BatchServed, self).as_variant()

@@ -14,8 +14,6 @@ class Engine:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self.events = 0
-        """That have happened."""
         self._heap: list[tuple[float, int, Act, tuple[Any, ...]]] = []
         self._planned = 0
 
@@ -38,5 +36,4 @@ class Engine:
         while heap and heap[0][0] <= until_s:
             self.now_s, _, act, args = pop(heap)
             act(*args)
-            self.events += 1
         self.now_s = until_s

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Protocol
 
-from isochrone.keys import Tier
+from isochrone.keys import TIERS, Tier
 from isochrone.lane import Want
 from isochrone.simulator.job import NEVER_S, Job
 
@@ -33,7 +33,7 @@ class SharedLane:
         """That wait in it, those among them that were withdrawn."""
         self.claimers = 0
         """Nodes that claim from it."""
-        self._tiers: dict[Tier, list[tuple[float, int, Job]]] = {tier: [] for tier in Tier}
+        self._tiers: dict[Tier, list[tuple[float, int, Job]]] = {tier: [] for tier in TIERS}
         self._waiting: deque[tuple[Claimer, int]] = deque()
 
     def __repr__(self) -> str:

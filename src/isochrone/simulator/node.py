@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from isochrone.arrivals import Arrivals
 from isochrone.batching import BatchPolicy, ClosedBy, Closing
-from isochrone.keys import Tier
+from isochrone.keys import TIERS, Tier
 from isochrone.lane import Want
 from isochrone.node.device import INLINE_S
 from isochrone.node.lead import Lead
@@ -216,7 +216,7 @@ class MeshNode:
         """How much waits behind what was claimed."""
         served = self.served[queue.name]
         served.siblings = max(1, queue.claimers)
-        served.left = {tier: queue.depth(tier) for tier in Tier} if queue.jobs else {}
+        served.left = {tier: queue.depth(tier) for tier in TIERS} if queue.jobs else {}
 
     def _on_their_way(self, jobs: Sequence[Job]) -> None:
         """From here on they are this node's, and are lost with it."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from isochrone.keys import TIERS
 from isochrone.simulator.job import Job
 from isochrone.simulator.lane import Fifo, SharedLane
 from isochrone.simulator.router import Hold, Node
@@ -18,7 +19,7 @@ from isochrone_router.lane_view import LaneView, LinkedNode, see_each_other
 from isochrone_router.planner import Ask, Plan, Refused, Why, late_due_s
 from isochrone_router.plans import HOLDS_S, Option, Plans
 from isochrone_router.prices import Prices
-from isochrone_router.waiting import RANK, TIERS
+from isochrone_router.waiting import RANK
 
 if TYPE_CHECKING:
     from isochrone.link.node_link import NodeLink

@@ -47,6 +47,7 @@ class World:
         ]
         self.routers = [self._router(index) for index in range(scenario.router.processes)]
         self._turns = cycle(self.routers)
+        self._drops = contender.drops_expired
         self._arrivals: Iterator[Arrival] = iter(arrivals(scenario))
         self._hop_s = scenario.network.hop_us / 1e6
         self._router_s = scenario.network.router_us / 1e6
@@ -89,7 +90,7 @@ class World:
             arrived_s=arrival.at_s,
             objective_s=arrival.at_s + objective_s,
             deadline_s=arrival.at_s + deadline_s,
-            drops=self._contender.drops_expired,
+            drops=self._drops,
             router=router,
         )
         router.receive(job)
