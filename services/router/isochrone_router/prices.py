@@ -28,7 +28,9 @@ class Prices:
         self._known: dict[str, tuple[float, float]] = {}
         self._batch: budget_pb2.BatchInfo | None = None
         """The last that was asked for, and what a unit of it has cost."""
-        self._a_unit = Price(0.0, 0.0)
+        self._a_unit = self._price = Price(0.0, 0.0)
+        self._units = 0
+        """Of the last answer of it, and what that has cost."""
 
     def __repr__(self) -> str:
         return f"<Prices of {', '.join(self._known) or 'nothing yet'}>"
@@ -47,9 +49,11 @@ class Prices:
         if batch is None or not batch.jobs:
             return None
         if batch is not self._batch:  # the jobs of a batch are answered one after the other
-            self._batch, self._a_unit = batch, self._of_unit(batch, ledger)
-        a_unit = self._a_unit
-        price = Price(a_unit.cost * ledger.units, a_unit.joules * ledger.units)
+            self._batch, self._units, self._a_unit = batch, -1, self._of_unit(batch, ledger)
+        if ledger.units != self._units:
+            self._units, a_unit = ledger.units, self._a_unit
+            self._price = Price(a_unit.cost * self._units, a_unit.joules * self._units)
+        price = self._price
         decision = report.decision
         decision.cost = price.cost
         if price.joules:
