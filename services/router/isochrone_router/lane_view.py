@@ -60,29 +60,38 @@ class LinkedNode:
         return max(self.backlog_s, self.free_at_s - now_s) + self.base_s + self.per_unit_s * units
 
     def renew(self) -> None:
-        """Takes in what the node has said of itself."""
-        jobs = 1.0
-        self.weight = 1.0
+        """Takes in what the node has said of itself. With many nodes of many lanes, it is most of what plans cost."""
+        jobs = weight = 1.0
         state = self._state()
         if state is not None:
             latency = state.latency
-            jobs = max(1.0, state.mean_jobs)
-            self.weight = state.mean_units / jobs
+            jobs = state.mean_jobs
+            if jobs < 1.0:
+                jobs = 1.0
+            weight = state.mean_units / jobs
         else:
             latency = self.link.variants[self.lane].latency
-        self.base_s, self.per_unit_s = latency.base_us / 1e6, latency.per_unit_us / 1e6
-        self.per_job_s = self._in_full_s = self.base_s / jobs + self.per_unit_s * self.weight
-        self.batch_units = self._most_units
-        if self.batch_units:
-            self.batch_units = max(1, min(self.batch_units, int(self._most_jobs * max(1.0, self.weight))))
-            self._in_full_s = (self.base_s / self.batch_units + self.per_unit_s) * self.weight
+        self.weight = weight
+        self.base_s = base_s = latency.base_us / 1e6
+        self.per_unit_s = per_unit_s = latency.per_unit_us / 1e6
+        self.per_job_s = self._in_full_s = base_s / jobs + per_unit_s * weight
+        units = self._most_units
+        if units:
+            full = int(self._most_jobs * weight) if weight > 1.0 else self._most_jobs
+            if full < units:
+                units = full if full > 1 else 1
+            self._in_full_s = (base_s / units + per_unit_s) * weight
+        self.batch_units = units
 
     def _state(self) -> link_pb2.LaneState | None:
         """What the node said last of this lane. It has its place among the others: to look at all of them for each lane
         of each node was most of what plans cost with many of both."""
         states = self.link.report.lanes
-        if self._place < len(states):
+        try:
             state = states[self._place]
+        except IndexError:
+            pass
+        else:
             if state.lane == self.lane:
                 return state
         for self._place, state in enumerate(states):
