@@ -6,6 +6,7 @@ Used by routers and nodes to say what went wrong, and by clients to raise it aga
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf import any_pb2, duration_pb2
@@ -46,7 +47,10 @@ _TYPES = {code: error for error, code in CODES.items()}
 
 def code_of(error: IsochroneError) -> int:
     """Its code. A model's own kinds of these errors count as what they derive from, all others as INTERNAL."""
-    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), code_pb2.INTERNAL)
+    code = CODES.get(type(error))
+    if code is None:
+        code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), code_pb2.INTERNAL)
+    return code
 
 
 def to_status(error: IsochroneError) -> status_pb2.Status:
@@ -55,10 +59,12 @@ def to_status(error: IsochroneError) -> status_pb2.Status:
     if code == code_pb2.INTERNAL and not isinstance(error, Internal):
         error = Internal("unknown")  # a ConfigError, say: its text is for operators alone
     status = status_pb2.Status(code=code, message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     if isinstance(error, Internal):
+        info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
         info.metadata["incident"] = error.incident
-    status.details.add().Pack(info)
+        status.details.add().Pack(info)
+    else:
+        status.details.append(_info(error.reason))
     if isinstance(error, InvalidRequest) and error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
@@ -99,6 +105,14 @@ def from_code(code: int, message: str, *, details: Sequence[any_pb2.Any] = ()) -
             error.args = (message,)
         return error
     return kind(message)
+
+
+@lru_cache(maxsize=256)
+def _info(reason: str) -> any_pb2.Any:
+    """An ErrorInfo that says no more than why, packed: under overload most answers have the same."""
+    packed = any_pb2.Any()
+    packed.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    return packed
 
 
 _Detail = TypeVar("_Detail", error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)

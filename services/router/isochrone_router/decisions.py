@@ -13,13 +13,14 @@ class Decisions:
     def __init__(self, target: float) -> None:
         """`target`: the fraction of answers that should meet the objective."""
         self._target = target
-        self._plan: Plan | None = None
+        self._plan: Plan | Refused | None = None
         self._opening = b""
 
-    def of(self, plan: Plan) -> bytes:
-        """The same, as long as the plan is."""
+    def of(self, plan: Plan | Refused) -> bytes:
+        """The same, as long as the plan is; or of a request that the planner found no place for."""
         if plan is not self._plan:
-            self._plan, self._opening = plan, _opening(self._decision(plan))
+            decision = _refusal(plan) if isinstance(plan, Refused) else self._decision(plan)
+            self._plan, self._opening = plan, _opening(decision)
         return self._opening
 
     def of_held(self, plan: Plan, *, held_s: float) -> bytes:
@@ -38,16 +39,15 @@ class Decisions:
         )
 
 
-def of_refused(refused: Refused) -> bytes:
-    """Of a request that the planner found no place for."""
-    expected_us, retry_after_us = _us(refused.finish_s), _us(refused.retry_after_s)
-    return _opening(Decision(why=refused.reason, expected_us=expected_us, retry_after_us=retry_after_us))
-
-
 def of_error(error: IsochroneError) -> bytes:
     """Of a request that was not planned at all."""
     retry_after_s = error.retry_after_s if isinstance(error, Overloaded) else 0.0
     return _opening(Decision(why=error.reason, retry_after_us=_us(retry_after_s)))
+
+
+def _refusal(refused: Refused) -> Decision:
+    expected_us, retry_after_us = _us(refused.finish_s), _us(refused.retry_after_s)
+    return Decision(why=refused.reason, expected_us=expected_us, retry_after_us=retry_after_us)
 
 
 def _opening(decision: Decision) -> bytes:

@@ -33,7 +33,7 @@ from isochrone.tracing import Sampler
 from isochrone.v1 import budget_pb2, link_pb2
 from isochrone_router.alarm import Alarm
 from isochrone_router.chronicle import Chronicle
-from isochrone_router.decisions import Decisions, of_error, of_refused
+from isochrone_router.decisions import Decisions, of_error
 from isochrone_router.dispatch import Dispatcher
 from isochrone_router.flight import Flight, Flights
 from isochrone_router.holding import Holding, hold_s
@@ -254,7 +254,7 @@ class Servicer:
         ask = self._ask(flight, sla, units=units)
         plan = self.plans[call.route].plan(ask, variant=call.variant)
         if isinstance(plan, Refused):
-            flight.ledger.opening = of_refused(plan)
+            flight.ledger.opening = self._decisions[call.route].of(plan)
             if plan.reason == "QUEUE_FULL":
                 self._dispatcher.recount(sla.lanes)
             raise plan.error()
