@@ -268,11 +268,10 @@ class BatchServed(Served):
         behind = self._behind
         if not behind:
             return False
-        more = min(self.room, behind)
-        if more <= 0:
-            return False
-        latency, units = self.latency.current, self.staging.units - self._late_units
-        return (units + more) * latency.of(units) > units * (claim_s + latency.of(units + more))
+        # (units + more) / (claim_s + t(units + more)) > units / t(units), where t is a line, comes down to this.
+        waited_s = claim_s * (self.staging.units - self._late_units)
+        base_s = self.latency.current.base_s
+        return behind * base_s > waited_s and self.room * base_s > waited_s
 
     @property
     def staged_s(self) -> float:
