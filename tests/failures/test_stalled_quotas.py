@@ -29,7 +29,9 @@ async def pair(mesh: StartMesh, redis: RedisServer) -> AsyncIterator[Mesh]:
     """Two routers that know of each other, and settle with each other."""
     callers = CALLERS | {"few": CALLERS["few"] | {"concurrency": SLOTS}}
     patient = {"objective_ms": 10_000, "deadline_ms": 20_000}  # it is for quotas to refuse, and for nobody else
-    running = await mesh(redis=redis, nodes=1, route=patient, instead={"callers": callers}, options={"sleep_ms": 400})
+    running = await mesh(
+        redis=redis, nodes=1, route=patient, instead={"callers": callers}, options={"sleep_ms": 400, "max_units": 1}
+    )
     await running.add_router("router-b")
     for router in running.routers:
         await running.until(lambda status: status["router"]["routers"] == 2 and shares(status), router=router)
@@ -75,7 +77,8 @@ async def test_a_rate_while_redis_is_silent(pair: Mesh, redis: RedisServer) -> N
         # Debts are paid first: both routers have told of theirs when there is nothing left.
         await until(look, lambda seen: seen["level"] < 1)
         late = [await outcome(ask) for _ in range(BURST) for ask in slow]
-        assert late.count("OK") <= 2 * LEASE + 1
+        # The first to pay was told of what the other had not yet paid for, and goes by that once: its share, on credit.
+        assert late.count("OK") <= 2 * LEASE + BURST // 2 // 2
         assert {await outcome(ask) for ask in ample} == {"OK"}
     for router in ("router", "router-b"):
         assert "each router keeps to its share (1 of 2)" in pair.log(router)

@@ -156,7 +156,7 @@ async def test_the_callers_flag_decides(
 
 async def test_misses_are_traced_whatever_was_sampled(mesh: StartMesh, receiver: Receiver) -> None:
     """Marked as such, with who is to blame; the nodes aren't told, so there is no batch to it."""
-    slow = {"options": {"sleep_ms": 40}, "route": {"objective_ms": 30}}
+    slow = {"options": {"sleep_ms": 200} | ONE_BY_ONE, "route": {"objective_ms": 30}}
     running = await mesh(nodes=1, **slow, instead=telling(receiver, sample=0))
     await call(running, ECHO)
     await call(running, SLEEP, traceparent=CALLER + "0")
