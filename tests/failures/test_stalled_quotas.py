@@ -29,9 +29,8 @@ async def pair(mesh: StartMesh, redis: RedisServer) -> AsyncIterator[Mesh]:
     """Two routers that know of each other, and settle with each other."""
     callers = CALLERS | {"few": CALLERS["few"] | {"concurrency": SLOTS}}
     patient = {"objective_ms": 10_000, "deadline_ms": 20_000}  # it is for quotas to refuse, and for nobody else
-    running = await mesh(
-        redis=redis, nodes=1, route=patient, instead={"callers": callers}, options={"sleep_ms": 400, "max_units": 1}
-    )
+    slow = {"sleep_ms": 400, "batch_jobs": SLOTS, "max_units": 1}
+    running = await mesh(redis=redis, nodes=1, route=patient, instead={"callers": callers}, options=slow)
     await running.add_router("router-b")
     for router in running.routers:
         await running.until(lambda status: status["router"]["routers"] == 2 and shares(status), router=router)
