@@ -9,12 +9,13 @@ dropped, and batches run in the order of arrival.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.cores import named
 from bench.result import CaseResult, Measurement, Verdict
-from bench.runner import Runner
+from bench.runner import MEASURED_AGAIN, Runner
 from bench.servers import changed, mesh
 from bench.stats import Spread, in_digits
 from isochrone.testing.v1 import toy_pb2
@@ -35,9 +36,6 @@ CHOSEN = 2
 OF_WINDOW = 4.0
 """Of the runner's seconds: one burst more or less decides a short window. Three rounds of 5 s take a quarter of an
 hour."""
-STOLEN, AGAIN = 0.15, 2
-"""A window of which the hypervisor took more of a core is measured again, so often at most, whoever's it is: a single
-one sends the search the wrong way."""
 PATIENT_S = "300"
 TITLE = (
     f"150, 600 and 5,000 ms mixed 5 to 3 to 2, in bursts (CV {CV}), on two nodes of {CAPACITY:.0f} requests/s together"
@@ -86,7 +84,7 @@ async def run(runner: Runner) -> CaseResult:
         ],
         measurements=runner.measurements,
         notes=[
-            f"windows of which the hypervisor took over {STOLEN:g} cores are measured again, {AGAIN} times at most",
+            MEASURED_AGAIN,
             "all times are ten times the scenario's: this machine's hiccups are of the order of 15 ms",
             f"rates are told apart to {(MOST / LEAST) ** (0.5**STEPS) - 1:.0%}; "
             f"one under {LEAST:.0%} of capacity counts as that",
@@ -116,13 +114,8 @@ async def highest(is_enough: Callable[[float], Awaitable[bool]], *, least: float
 
 
 async def _at(runner: Runner, setting: Setting | None, load: float, round: int) -> Measurement:
-    """One window that was not disturbed, or the last that was."""
-    measured = await _once(runner, setting, load, round)
-    for _ in range(AGAIN):
-        if measured.stolen_cores <= STOLEN:
-            break
-        measured = await _once(runner, setting, load, round)
-    return measured
+    """One window: a single one that was disturbed sends the search the wrong way."""
+    return await runner.undisturbed(partial(_once, runner, setting, load, round))
 
 
 async def _once(runner: Runner, setting: Setting | None, load: float, round: int) -> Measurement:

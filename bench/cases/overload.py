@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.cores import named
 from bench.result import CaseResult, Measurement, Verdict, having
-from bench.runner import Runner
+from bench.runner import MEASURED_AGAIN, Runner
 from bench.servers import Serving, mesh
 from bench.stats import Spread, in_digits
 from isochrone.testing.v1 import toy_pb2
@@ -37,10 +37,7 @@ async def run(runner: Runner) -> CaseResult:
     for round in range(1, runner.rounds + 1):
         async with mesh("overload", cores) as serving:
             for load in LOADS:
-                before = await _computed(serving)
-                await _measured(runner, MESH, serving, load, round, timeout_s=SENT_WITH_S)
-                compute_s, wasted_s = (a - b for a, b in zip(await _computed(serving), before, strict=True))
-                share = wasted_s / compute_s if compute_s else 0.0
+                share = await _wasted(runner, serving, load, round)
                 runner.say(f"round {round} · {share:.2%} of the compute went to what had expired")
                 if load in OVER:
                     wasted.append(share)
@@ -82,16 +79,32 @@ async def run(runner: Runner) -> CaseResult:
             ),
         ],
         measurements=made,
+        notes=[MEASURED_AGAIN],
     )
+
+
+async def _wasted(runner: Runner, serving: Serving, load: float, round: int) -> float:
+    """Measures the mesh under a load. The share of the compute that went to what had expired."""
+    shares: list[float] = []
+
+    async def once() -> Measurement:
+        before = await _computed(serving)
+        measured = await _measured(runner, MESH, serving, load, round, timeout_s=SENT_WITH_S)
+        compute_s, wasted_s = (a - b for a, b in zip(await _computed(serving), before, strict=True))
+        shares.append(wasted_s / compute_s if compute_s else 0.0)
+        return measured
+
+    await runner.undisturbed(once)
+    return shares[-1]
 
 
 async def _measured(
     runner: Runner, contender: str, serving: Serving, load: float, round: int, *, timeout_s: str
-) -> None:
+) -> Measurement:
     payloads = [toy_pb2.ToyMessage(body=bytes(100)).SerializeToString()]
     side = runner.side(contender, serving, round=round, method=METHOD, payloads=payloads)
     async with side.promised(load * CAPACITY, str(OBJECTIVE_MS), "--timeout", timeout_s, what=_what(load)) as under_way:
-        await under_way.measured()
+        return await under_way.measured()
 
 
 def _what(load: float) -> str:
