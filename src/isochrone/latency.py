@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from functools import lru_cache
 from math import log
-from statistics import median
+from typing import NamedTuple
 
 
 @lru_cache
@@ -19,8 +18,7 @@ def tail(quantile: float) -> float:
     return log(1 / (2 * (1 - quantile))) if quantile > 0.5 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(NamedTuple):
     """A prediction rule, in seconds."""
 
     base_s: float
@@ -101,9 +99,11 @@ class LatencyModel:
         now = self.current
         expected_s = max(now.of(units), 1e-9)
         self._ratios.append(seconds / expected_s)
-        if len(self._ratios) == self._LATELY and self._has_changed(pace := median(self._ratios), expected_s):
-            self._stretch(pace)
-            return True
+        if len(self._ratios) == self._LATELY:
+            pace = sorted(self._ratios)[self._LATELY // 2]
+            if self._has_changed(pace, expected_s):
+                self._stretch(pace)
+                return True
         # An untried model has no spread yet: a twentieth of its prediction stands in.
         reach = self._CLIP * max(now.spread, 0.05)
         error = max(-reach, min(reach, seconds / expected_s - 1))

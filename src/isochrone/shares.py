@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import ceil, exp
+from typing import Protocol
 
 from isochrone.deadline import Clock
 from isochrone.keys import TIERS, Tier
@@ -12,6 +13,15 @@ LATELY_S = 2.0
 """The device's time is forgotten in about so long."""
 LEAST_S = 0.005
 """What a tier lacks is owed once it is more than this: a job out of turn is no injustice."""
+
+
+class Weighed(Protocol):
+    """A job, as far as its tier is charged for it."""
+
+    @property
+    def units(self) -> int: ...
+    @property
+    def tier(self) -> Tier: ...
 
 
 class Shares:
@@ -28,10 +38,11 @@ class Shares:
         whole_s = sum(self._used_s.values()) or 1.0
         return f"<Shares {', '.join(f'{tier} {used_s / whole_s:.0%}' for tier, used_s in self._used_s.items())}>"
 
-    def spent(self, tier: Tier, seconds: float) -> None:
-        """A tier has had so much of the device."""
+    def spent(self, jobs: Iterable[Weighed], *, a_unit_s: float) -> None:
+        """Jobs have had the device, for so many seconds a unit."""
         self._forget()
-        self._used_s[tier] += seconds
+        for job in jobs:
+            self._used_s[job.tier] += job.units * a_unit_s
 
     def owed(self, waiting: Collection[Tier]) -> dict[Tier, float]:
         """Of the tiers that have work: how many seconds each is short of its share, the most first."""

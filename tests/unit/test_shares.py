@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,13 @@ class Clock:
         return self.now_s
 
 
+class Had(NamedTuple):
+    """A job of one unit that has run."""
+
+    tier: Tier
+    units: int = 1
+
+
 def shares() -> Shares:
     return Shares(LEAST, clock=Clock())
 
@@ -31,7 +39,7 @@ def shares() -> Shares:
 def test_a_tier_without_work_is_owed_nothing() -> None:
     """And one that has had less than its share is, by what is missing."""
     one = shares()
-    one.spent(Tier.GOLD, 1.0)
+    one.spent([Had(Tier.GOLD)], a_unit_s=1.0)
     assert one.owed([Tier.GOLD]) == {}
     assert one.owed([Tier.BATCH, Tier.GOLD, Tier.STANDARD]) == {Tier.STANDARD: 0.2, Tier.BATCH: 0.05}
     assert repr(one) == "<Shares gold 100%, standard 0%, batch 0%>"
@@ -41,7 +49,7 @@ def test_what_was_long_ago_counts_no_more() -> None:
     """A tier can't save up."""
     clock = Clock()
     one = Shares(LEAST, clock=clock)
-    one.spent(Tier.GOLD, 1.0)
+    one.spent([Had(Tier.GOLD)], a_unit_s=1.0)
     clock.now_s += 20
     assert one.owed([Tier.BATCH]) == {}
 
@@ -49,9 +57,9 @@ def test_what_was_long_ago_counts_no_more() -> None:
 def test_a_job_out_of_turn_is_no_injustice() -> None:
     """A little less than its share is made up for by itself."""
     one = shares()
-    one.spent(Tier.GOLD, 0.09)
+    one.spent([Had(Tier.GOLD)], a_unit_s=0.09)
     assert one.owed([Tier.BATCH]) == {}
-    one.spent(Tier.GOLD, 0.21)
+    one.spent([Had(Tier.GOLD)], a_unit_s=0.21)
     assert one.owed([Tier.BATCH]) == {Tier.BATCH: pytest.approx(0.015)}
 
 
@@ -66,7 +74,7 @@ def test_a_flood_of_gold_leaves_the_others_their_shares() -> None:
             took = min(left, want)
             left -= took
             had[tier] += took
-            one.spent(tier, took * 1e-4)
+            one.spent([Had(tier)], a_unit_s=took * 1e-4)
         clock.now_s += 0.0064
         assert left == 0
     whole = sum(had.values())
@@ -79,7 +87,7 @@ def test_a_claim_is_filled_whatever_waits(jobs: int, waiting: dict[Tier, int], s
     """By what waited when last counted; and no tier is asked for more than the whole claim."""
     one = shares()
     for tier, seconds in spent:
-        one.spent(tier, seconds)
+        one.spent([Had(tier)], a_unit_s=seconds)
     wants = one.divided(jobs, waiting)
     assert all(0 < want <= jobs for want in wants.values())
     assert sum(min(want, waiting[tier]) for tier, want in wants.items()) >= min(jobs, sum(waiting.values()))

@@ -103,7 +103,7 @@ class NodeLoop:
         return staged
 
     def _closed(self, served: BatchServed) -> Closing[StagedJob]:
-        tiers = {job.tier for job in served.staging.jobs} | {tier for tier, count in served.left.items() if count}
+        tiers = {job.tier for job in served.staging} | {tier for tier, count in served.left.items() if count}
         return served.close(self._shares.owed(tiers))
 
     async def _forward(self, served: BatchServed, closing: Closing[StagedJob]) -> None:
@@ -156,8 +156,7 @@ class NodeLoop:
     ) -> None:
         """Who had the device's time, and how much of it was for nothing."""
         a_unit_s = compute_s / max(units, 1)
-        for job in jobs:
-            self._shares.spent(job.tier, job.units * a_unit_s)
+        self._shares.spent(jobs, a_unit_s=a_unit_s)
         served.compute_s += compute_s
         served.wasted_s += a_unit_s * sum(job.units for job in jobs if job.deadline_s < ended_s)
 

@@ -257,7 +257,7 @@ class BatchServed(Served):
         latency, now_s = self.latency.current, self.clock()
         by_s, per_unit_s = now_s + latency.base_s, latency.per_unit_s
         late = 0
-        for job in self.staging.jobs:
+        for job in self.staging:
             if by_s + per_unit_s * job.units > job.objective_s:
                 late += job.units
         return late
@@ -279,7 +279,7 @@ class BatchServed(Served):
         latency, now_s = self.latency.current, self.clock()
         least_s, per_unit_s = latency.base_s * latency.luck, latency.per_unit_s * latency.luck
         jobs, units = self.staging.expected_jobs, self.staging.expected_units
-        for job in self.staging.jobs:
+        for job in self.staging:
             if now_s + least_s + per_unit_s * job.units <= job.deadline_s:
                 jobs += 1
                 units += job.units
@@ -289,7 +289,7 @@ class BatchServed(Served):
         self.arrivals.came(units, now_s)
 
     def came_to_idle(self) -> None:
-        for job in self.staging.jobs:
+        for job in self.staging:
             self.arrivals.fresh(job.objective_s - job.claimed_s)
 
     def close(self, owed: Mapping[Tier, float]) -> Closing[StagedJob]:

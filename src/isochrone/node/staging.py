@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -104,6 +104,10 @@ class Staging:
 
     def __contains__(self, key: JobKey) -> bool:
         return key in self._jobs
+
+    def __iter__(self) -> Iterator[StagedJob]:
+        """Over those that are here, for who takes none of them meanwhile."""
+        return iter(self._jobs.values())
 
     @property
     def jobs(self) -> list[StagedJob]:

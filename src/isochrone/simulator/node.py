@@ -317,7 +317,8 @@ class MeshNode:
         return [served for served in self.served.values() if served.staging]
 
     def _closed(self, served: BatchServed) -> Closing[StagedJob]:
-        tiers = {job.tier for job in _jobs(served)} | {tier for tier, count in served.left.items() if count}
+        tiers = {job.tier for job in served.staging}
+        tiers.update(tier for tier, count in served.left.items() if count)
         return served.close(self.shares.owed(tiers))
 
     def _run(self, served: BatchServed, jobs: list[Job]) -> None:
@@ -340,9 +341,7 @@ class MeshNode:
         self._tally.ran(self.pool, jobs, units=units, seconds=seconds, ended_s=self._engine.now_s)
         if life != self._life:
             return
-        a_unit_s = seconds / units
-        for job in jobs:
-            self.shares.spent(job.tier, job.units * a_unit_s)
+        self.shares.spent(jobs, a_unit_s=seconds / units)
         served.ran(jobs=len(jobs), units=units, compute_s=seconds)
         self._running = []
         self._reply(jobs)
