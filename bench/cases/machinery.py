@@ -156,7 +156,7 @@ def _nothing() -> None: ...
 
 
 async def run(runner: Runner) -> CaseResult:
-    """Rounds of requests without budgets and with them, one after the other."""
+    """Rounds of requests without budgets and with them, turn by turn."""
     added: list[float] = []
     for round in range(1, runner.rounds + 1):
         bare_us, budgeted_us = _cpu_us(Bare(), Budgeted())

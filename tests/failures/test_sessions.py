@@ -13,7 +13,7 @@ import pytest
 from google.rpc import status_pb2
 
 from conftest import StartMesh
-from harness import ONE_BY_ONE, Load, RedisServer, Status, goes_through_redis, new_body, send, until
+from harness import ONE_BY_ONE, PATIENT, Load, RedisServer, Status, goes_through_redis, new_body, send, until
 from isochrone.client import Client
 from isochrone.errors import DeadlineExceeded, InvalidRequest, Overloaded, UnknownRoute, UnknownVariant
 from isochrone.ports import a_free_one
@@ -25,8 +25,6 @@ from isochrone.v1 import router_pb2
 pytestmark = pytest.mark.processes
 
 METHOD = "/isochrone.v1.Router/Session"
-PATIENT = {"objective_ms": 10_000, "deadline_ms": 20_000}
-"""For a mesh that is flooded: on two cores that others share, those beside the flood may wait for seconds."""
 HELLO = router_pb2.ClientFrames(hello=router_pb2.SessionHello(version_min=1, version_max=1))
 
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from conftest import StartMesh
-from harness import Mesh, RedisServer, Status, until
+from harness import PATIENT, Mesh, RedisServer, Status, until
 from harness.callers import BODY, CALLERS, client_of, in_use, outcome, shares
 from isochrone.child import Child
 from isochrone.client import Client
@@ -28,9 +28,8 @@ LEASE = 1
 async def pair(mesh: StartMesh, redis: RedisServer) -> AsyncIterator[Mesh]:
     """Two routers that know of each other, and settle with each other."""
     callers = CALLERS | {"few": CALLERS["few"] | {"concurrency": SLOTS}}
-    patient = {"objective_ms": 10_000, "deadline_ms": 20_000}  # it is for quotas to refuse, and for nobody else
     slow = {"sleep_ms": 400, "batch_jobs": SLOTS, "max_units": 1}
-    running = await mesh(redis=redis, nodes=1, route=patient, instead={"callers": callers}, options=slow)
+    running = await mesh(redis=redis, nodes=1, route=PATIENT, instead={"callers": callers}, options=slow)
     await running.add_router("router-b")
     for router in running.routers:
         await running.until(lambda status: status["router"]["routers"] == 2 and shares(status), router=router)

@@ -1,7 +1,7 @@
 """A mesh of real processes for tests: its parts, the mesh itself, load on it, and what the machine withheld from it."""
 
 from .load import Load, Sent, new_body, replayed, send
-from .mesh import ONE_BY_ONE, Mesh, goes_over_links, goes_through_redis, settings, start_mesh
+from .mesh import ONE_BY_ONE, PATIENT, Mesh, goes_over_links, goes_through_redis, settings, start_mesh
 from .parts import HANGS_S, KEYS, MESH, SLEEP_LANE, Proxy, RedisServer, Status, until
 from .starvation import Starvation
 
@@ -10,6 +10,7 @@ __all__ = [
     "KEYS",
     "MESH",
     "ONE_BY_ONE",
+    "PATIENT",
     "SLEEP_LANE",
     "Load",
     "Mesh",

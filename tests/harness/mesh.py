@@ -25,6 +25,8 @@ from .parts import MESH, SLEEP_LANE, RedisServer, Status, until
 
 ONE_BY_ONE = {"batch_jobs": 1, "max_units": 1}
 """Options of toys that sleep for long, each request by itself: a node warms up with every size of batch there is."""
+PATIENT = {"objective_ms": 10_000, "deadline_ms": 20_000}
+"""Of routes whose requests wait for seconds beside a flood, on cores that others share, or that quotas alone refuse."""
 
 
 @dataclass

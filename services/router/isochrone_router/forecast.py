@@ -179,8 +179,7 @@ class Forecast:
         """A job has gone into the lane."""
         self.waiting.add(tier, due_s)
         if not late:
-            if now_s - self._load_at_s >= FADE_S:
-                self._fade(now_s)
+            self._fade(now_s)
             self._load[RANK[tier]] += units
 
     def left(self, tier: Tier, due_s: float) -> None:

@@ -103,8 +103,7 @@ class NodeLoop:
         return staged
 
     def _closed(self, served: BatchServed) -> Closing[StagedJob]:
-        tiers = {job.tier for job in served.staging} | {tier for tier, count in served.left.items() if count}
-        return served.close(self._shares.owed(tiers))
+        return served.close(self._shares.owed(served.tiers))
 
     async def _forward(self, served: BatchServed, closing: Closing[StagedJob]) -> None:
         jobs = closing.run

@@ -237,6 +237,13 @@ class BatchServed(Served):
         return sum(self.left.values()) * self.mean_weight / max(1, self.siblings)
 
     @property
+    def tiers(self) -> set[Tier]:
+        """Those with work, staged or waiting in its lane."""
+        tiers = {job.tier for job in self.staging}
+        tiers.update(tier for tier, count in self.left.items() if count)
+        return tiers
+
+    @property
     def room(self) -> int:
         """Units that may still be staged: what the next batch takes. What is left in the lane, another node may take
         first. Under overload it is up to two full batches, to choose from: some of them won't be run. Jobs that are

@@ -317,9 +317,7 @@ class MeshNode:
         return [served for served in self.served.values() if served.staging]
 
     def _closed(self, served: BatchServed) -> Closing[StagedJob]:
-        tiers = {job.tier for job in served.staging}
-        tiers.update(tier for tier, count in served.left.items() if count)
-        return served.close(self.shares.owed(tiers))
+        return served.close(self.shares.owed(served.tiers))
 
     def _run(self, served: BatchServed, jobs: list[Job]) -> None:
         now_s, life = self._engine.now_s, self._life
